@@ -1,0 +1,73 @@
+"""Kinestream's contract and client: messages, keys, delivery, and `subscribe` for whoever wants the results.
+
+What other programs import. Not for: capturing (kinestream_ingest) or inference (kinestream_workers).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from kinestream.errors import (
+    DeliveryError,
+    EngineError,
+    Fenced,
+    KinestreamError,
+    MessageError,
+    ModelError,
+    RedisUnavailable,
+    RunLost,
+    SourceError,
+    UnsupportedVersion,
+    UsageError,
+)
+from kinestream.keys import Keys
+
+if TYPE_CHECKING:
+    from kinestream.messages import Frame, Person, PoseResult
+    from kinestream.orders import ANY_CAMERA
+    from kinestream.redis import connect
+    from kinestream.subscriber import current_cursor, subscribe
+
+__all__ = [
+    "ANY_CAMERA",
+    "DeliveryError",
+    "EngineError",
+    "Fenced",
+    "Frame",
+    "Keys",
+    "KinestreamError",
+    "MessageError",
+    "ModelError",
+    "Person",
+    "PoseResult",
+    "RedisUnavailable",
+    "RunLost",
+    "SourceError",
+    "UnsupportedVersion",
+    "UsageError",
+    "connect",
+    "current_cursor",
+    "subscribe",
+]
+
+_HOMES = {
+    "ANY_CAMERA": "orders",
+    "Frame": "messages",
+    "Person": "messages",
+    "PoseResult": "messages",
+    "connect": "redis",
+    "current_cursor": "subscriber",
+    "subscribe": "subscriber",
+}
+"""Names whose modules are imported when they are first used: redis-py alone takes 0.1 s, and `kinestream
+--help`
+imports this package too."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

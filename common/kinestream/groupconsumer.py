@@ -1,0 +1,218 @@
+"""The worker's side of delivery: one consumer of the group `workers` on every camera's frames stream.
+
+The story is told in `delivery.py`. Not for: decoding, batching, inference, nor waiting while Redis is away;
+every method makes one attempt, may be called again after a lost connection, and raises redis's own errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from kinestream.delivery import Limits, Scripts, untyped
+from kinestream.keys import GROUP, RETURNED, Keys
+from kinestream.messages import PoseResult, Status
+
+OUTCOMES: tuple[Status, ...] = ("ok", "stale", "failed", "dropped")
+"""What can become of a held frame."""
+
+_MAX_ERROR_BYTES = 64 * 2**10
+"""An error's text or traceback in a dead letter, the end of it: an exception may quote a whole frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A frame that this worker holds. Its name comes from the stream, so it is known even if `packed` is
+    garbage.
+
+    `deliveries` counts this one; `queued_ms` is the time from offer to take on Redis's clock.
+    """
+
+    camera: str
+    run: int
+    seq: int
+    packed: bytes
+    deliveries: int
+    queued_ms: float
+
+    @property
+    def id(self) -> str:
+        """Id of the entry in the camera's frames stream."""
+        return f"{self.run}-{self.seq}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a held frame; with status `failed`, `error` and `traceback` go to the dead letters.
+
+    `result.cause` is a name out of few, such as `undecodable`: the ledger counts by it. What differs from
+    frame to frame belongs into `error`. Raises `ValueError` if the result is not one frame's outcome, or
+    another frame's.
+    """
+
+    held: Held
+    result: PoseResult
+    error: str = ""
+    traceback: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that the result stands for the held frame alone: the ledger counts what it says."""
+        held, result = self.held, self.result
+        if result.status not in OUTCOMES:
+            raise ValueError(f"the outcome of a frame is one of {', '.join(OUTCOMES)}, got {result.status}")
+        if (result.camera, result.run, result.seq, result.last) != (
+            held.camera,
+            held.run,
+            held.seq,
+            held.seq,
+        ):
+            raise ValueError(
+                f"the result of {held.camera} {held.id} names {result.camera} {result.run}-{result.seq}"
+            )
+
+
+class GroupConsumer:
+    """One worker's membership; `name` must be unique among workers, since leases are listed under it."""
+
+    def __init__(
+        self, redis: Redis, name: str, *, keys: Keys | None = None, limits: Limits | None = None
+    ) -> None:
+        """Raise `ValueError` for an empty name, and for the one that means nobody."""
+        if not name or name == RETURNED:
+            raise ValueError(f"a worker's name must not be empty, nor {RETURNED!r}, got {name!r}")
+        self.name = name
+        self.limits = limits or Limits()
+        self._redis = redis
+        self._keys = keys or Keys()
+        self._scripts = Scripts(redis)
+        self._turn = 0
+
+    async def cameras(self) -> list[str]:
+        """Cameras that are running or have frames left, in alphabetical order."""
+        return sorted(camera.decode() for camera in await untyped(self._redis).smembers(self._keys.active))
+
+    async def take(self, cameras: Sequence[str], room: int) -> list[Held]:
+        """Take up to `room` frames in fair shares of `cameras`; each call begins one camera further on.
+
+        If the reply gets lost, the frames in it wait for one lease, since nobody knows that this worker holds
+        them.
+        """
+        if not cameras or room < 1:
+            return []
+        start = self._turn % len(cameras)
+        self._turn += 1
+        order = [*cameras[start:], *cameras[:start]]
+        now_us, taken = await self._scripts.call(
+            "take", list(map(self._keys.frames, order)), [self.name, room]
+        )
+        return [
+            _held(order[stream], entry_id, packed, deliveries, int(now_us) - int(offered_us or now_us))
+            for stream, entry_id, deliveries, packed, offered_us in taken
+        ]
+
+    async def wait(self, cameras: Sequence[str], wait_ms: int) -> list[Held]:
+        """Block until a camera has a frame that was never taken, and take it; an empty list after `wait_ms`.
+
+        When frames of several cameras have just come, one of each is taken, which may be more than there is
+        room for. The list is empty at once if a stream has vanished; the next `take` creates it again. Frames
+        that are handed back do not wake it. Never cancel this call: an entry that arrives at that instant
+        would be held by nobody until its lease ends.
+        """
+        if not cameras:
+            await asyncio.sleep(wait_ms / 1000)
+            return []
+        streams: dict[Any, Any] = {self._keys.frames(camera): ">" for camera in cameras}
+        try:
+            reply = await self._redis.xreadgroup(GROUP, self.name, streams, count=1, block=wait_ms)
+        except ResponseError as error:
+            if str(error).startswith(("NOGROUP", "UNBLOCKED")):
+                return []
+            raise
+        camera_of = {self._keys.frames(camera).encode(): camera for camera in cameras}
+        return [
+            # It arrived while this call was waiting, so it has not queued.
+            _held(camera_of[stream], entry_id, fields[b"frame"], 1, 0)
+            for stream, entries in reply
+            for entry_id, fields in entries
+        ]
+
+    async def renew(self, held: Sequence[Held]) -> list[bool]:
+        """Renew the leases; false for a frame that is no longer this worker's."""
+        if not held:
+            return []
+        return [
+            bool(mine)
+            for mine in await self._scripts.call("renew", self._streams(held), [self.name, *_ids(held)])
+        ]
+
+    async def hand_back(self, held: Sequence[Held], *, counted: bool) -> int:
+        """Give frames back for others to take at once; `counted` if the frame itself is under suspicion."""
+        if not held:
+            return 0
+        args = [self.name, "1" if counted else "0", *_ids(held)]
+        return int(await self._scripts.call("hand_back", self._streams(held), args))
+
+    async def sweep(self, cameras: Sequence[str]) -> int:
+        """Move frames whose lease ran out to where all take from, and return how many.
+
+        One worker at a time does it; the others are told 0.
+        """
+        streams = [self._keys.frames(camera) for camera in cameras]
+        lease_ms = self.limits.lease_ms
+        args = [self.name, lease_ms, max(1, lease_ms // 5), *self.limits.of_results]
+        moved = await self._scripts.call("sweep", [self._keys.sweeper, self._keys.results, *streams], args)
+        return max(0, int(moved))
+
+    async def commit(self, outcomes: Sequence[Outcome]) -> list[bool]:
+        """Publish the outcomes of one batch in one step; false for a frame that was committed before.
+
+        That was done by another worker, or by an earlier try of this one whose reply got lost.
+        """
+        if not outcomes:
+            return []
+        keys = [self._keys.results, self._keys.cameras, self._keys.active, self._keys.dead]
+        limits = self.limits
+        args: list[str | int | bytes] = [
+            self.name,
+            *limits.of_results,
+            limits.dead_bytes,
+            limits.pictures,
+            limits.ledger_s,
+        ]
+        for outcome in outcomes:
+            camera, result = outcome.held.camera, outcome.result
+            keys += [
+                self._keys.frames(camera),
+                self._keys.ledger(camera, outcome.held.run),
+                self._keys.want(camera),
+                self._keys.pictures(camera),
+            ]
+            args += [camera, outcome.held.id, result.status, result.cause, result.pack()]
+            args += [_error_bytes(outcome.error), _error_bytes(outcome.traceback)]
+        return [bool(counts) for counts in await self._scripts.call("commit", keys, args)]
+
+    async def leave(self, cameras: Iterable[str]) -> None:
+        """Leave the group of each camera where nothing is held any more."""
+        await self._scripts.call("leave", [self._keys.frames(camera) for camera in cameras], [self.name])
+
+    def _streams(self, held: Sequence[Held]) -> list[str]:
+        return [self._keys.frames(frame.camera) for frame in held]
+
+
+def _error_bytes(text: str) -> bytes:
+    """Text of an exception as bytes: what UTF-8 cannot carry must not keep a frame from being given up on."""
+    return text.encode(errors="replace")[-_MAX_ERROR_BYTES:]
+
+
+def _ids(held: Sequence[Held]) -> list[str]:
+    return [frame.id for frame in held]
+
+
+def _held(camera: str, entry_id: bytes, packed: bytes | None, deliveries: int, queued_us: int) -> Held:
+    run, seq = entry_id.split(b"-")
+    return Held(camera, int(run), int(seq), packed or b"", deliveries, max(0, queued_us) / 1000)

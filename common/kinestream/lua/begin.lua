@@ -1,0 +1,36 @@
+-- A producer opens a run, and with it closes the run before it.
+-- KEYS  cameras, active, results, frames, ledger of the new run, ledger of the run before (any key if there is none)
+-- ARGV  camera, new run, run before ('' if none), its number of frames, its packed `end`, seconds to keep its ledger,
+--       token of the producer, lane, source, ms that results are kept, bytes that results may have
+-- Reply 'ok', or 'moved': somebody else began or offered meanwhile, so read again and retry.
+
+local cameras, active, results, frames, ledger, ledger_before = unpack(KEYS)
+local camera, run, run_before, frames_before, end_before, keep_s, token, lane, source, keep_ms, max_bytes = unpack(ARGV)
+
+local current = redis.call('HGET', cameras, camera) or ''
+if current == run and redis.call('HGET', ledger, 'token') == token then
+  return 'ok' -- the reply to the first try got lost
+end
+if current ~= run_before then
+  return 'moved'
+end
+local state, produced = unpack(redis.call('HMGET', ledger_before, 'state', 'produced'))
+if run_before ~= '' and (state == 'open' or state == 'closing') then
+  if produced ~= frames_before then
+    -- Its producer offers faster than this one can read and retry. From now on it is refused, and the retry succeeds.
+    redis.call('HSET', ledger_before, 'state', 'closing')
+    return 'moved'
+  end
+  publish(results, end_before)
+  redis.call('HSET', ledger_before, 'state', 'ended', 'ended_by', 'next-run')
+  redis.call('EXPIRE', ledger_before, keep_s)
+  trim_results(results, keep_ms, max_bytes)
+end
+
+redis.call('HSET', cameras, camera, run)
+redis.call('SADD', active, camera)
+redis.call('HSET', ledger, 'state', 'open', 'produced', 0, 'lane', lane, 'source', source, 'token', token,
+  'began_us', as_text(now_us()))
+create_group(frames)
+redis.call('PERSIST', frames)
+return 'ok'

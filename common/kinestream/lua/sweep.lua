@@ -1,0 +1,47 @@
+-- One worker at a time looks after what others left behind: frames whose lease nobody renewed move to `returned`, from
+-- where anybody takes them; workers that are long gone leave the group; results grow too old even when nobody commits.
+-- KEYS  sweeper lock, results, frames streams
+-- ARGV  worker, lease in ms, ms for which nobody else sweeps, ms that results are kept, bytes that results may have
+-- Reply number of frames moved, or -1: another worker has swept just now
+
+local lock, results = KEYS[1], KEYS[2]
+local worker, lease_ms, lock_ms, keep_ms, max_bytes = unpack(ARGV)
+lease_ms = tonumber(lease_ms)
+local gone_ms = 100 * lease_ms -- far beyond any pause between two of a living worker's reads
+if redis.call('EXISTS', lock) == 1 then
+  return -1
+end
+trim_results(results, keep_ms, max_bytes) -- comes first: it needs no memory, and may be what makes room again
+redis.call('SET', lock, worker, 'PX', lock_ms)
+
+local function move_expired(frames)
+  local moved, from = 0, '-'
+  while true do
+    local pending = redis.pcall('XPENDING', frames, GROUP, 'IDLE', lease_ms, from, '+', 100)
+    if pending.err or #pending == 0 then
+      return moved
+    end
+    for _, entry in ipairs(pending) do
+      if entry[2] ~= 'returned' then
+        redis.call('XCLAIM', frames, GROUP, 'returned', 0, entry[1], 'JUSTID')
+        moved = moved + 1
+      end
+    end
+    from = '(' .. pending[#pending][1]
+  end
+end
+
+local function forget_gone_workers(frames)
+  for _, consumer in ipairs(redis.pcall('XINFO', 'CONSUMERS', frames, GROUP)) do
+    if value_of(consumer, 'pending') == 0 and value_of(consumer, 'idle') > gone_ms then
+      redis.call('XGROUP', 'DELCONSUMER', frames, GROUP, value_of(consumer, 'name'))
+    end
+  end
+end
+
+local moved = 0
+for i = 3, #KEYS do
+  moved = moved + move_expired(KEYS[i])
+  forget_gone_workers(KEYS[i])
+end
+return moved

@@ -1,0 +1,182 @@
+"""Reading video files: every frame that decodes, upright, with its true presentation time.
+
+Exact rather than fast: one decoding thread, because libav's frame threads lose the last frames of a
+damaged file without a word, and its slice threads hide damage in VP9. Pixels are the stored ones; a sample
+aspect ratio (non-square pixels) is not applied.
+
+Not for: cameras and streams, which have no end, and no damage worth an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from kinestream.errors import SourceError
+from kinestream.messages import MAX_PIXELS
+
+Image = NDArray[np.uint8]
+"""BGR, height×width×3."""
+
+LIBAV_ERRORS = (av.error.FFmpegError, OSError)
+
+_FALLBACK_FPS = 25
+"""For a stream that has neither times nor a rate; libav assumes the same of elementary streams."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFrame:
+    """One picture, turned upright, and its presentation time in seconds on the file's own clock."""
+
+    image: Image
+    media_time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What a file promises; `width` and `height` are those of its first picture, turned upright."""
+
+    width: int
+    height: int
+    frames: int | None
+    duration_s: float | None
+    average_fps: float | None
+
+
+def read_video(path: str | Path) -> Iterator[VideoFrame]:
+    """Yield the pictures of a video file in the order in which they are shown.
+
+    Times are `pts × time_base`, not shifted to begin at 0. A frame without one (elementary streams) comes one
+    nominal frame duration after the frame before it. Damage does not end the reading: whatever decodes is
+    yielded, concealed parts included, and `SourceError` comes after the last frame and names the first place;
+    so it does for an MP4 that is shorter than its index says. A file that is missing, is no video, or has no
+    frame at all raises `SourceError` before anything is yielded.
+    """
+    with _opened(path) as (container, stream):
+        yield from _timed(str(path), container, stream)
+
+
+def probe_video(path: str | Path) -> VideoInfo:
+    """Read the head of a file and its first frame; raises `SourceError` as `read_video` does."""
+    with _opened(path) as (container, stream):
+        first = next(_timed(str(path), container, stream))
+        duration_s = None
+        if stream.duration is not None and stream.time_base is not None:
+            duration_s = float(stream.duration * stream.time_base)
+        elif container.duration is not None:
+            duration_s = container.duration / av.time_base
+        return VideoInfo(
+            width=first.image.shape[1],
+            height=first.image.shape[0],
+            frames=stream.frames or None,
+            duration_s=duration_s,
+            average_fps=float(stream.average_rate) if stream.average_rate else None,
+        )
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    if not Path(path).exists():
+        raise SourceError(f"there is no video file {path}")
+    try:
+        # "file:" keeps a path from being taken for a URL; a playlist must not lead to other machines.
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+    except LIBAV_ERRORS as error:
+        raise SourceError(f"{path} cannot be read as a video: {reason(error)}") from error
+    with container:
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams or container.format.name == "tty":  # libav plays any .txt as a film of its letters
+            raise SourceError(f"{path} has no video in it")
+        stream = streams[0]
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MAX_PIXELS:
+            raise SourceError(f"{path}: a picture may have {MAX_PIXELS} pixels, got {width}x{height}")
+        stream.thread_type = "NONE"
+        yield container, stream
+
+
+def _timed(path: str, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """Yield every frame that decodes; raise `SourceError` after the last if there was damage, or none."""
+    damage = ""
+    yielded, time_s = 0, 0.0
+    step_s = float(1 / (stream.guessed_rate or stream.average_rate or _FALLBACK_FPS))
+    for frame in _frames(container, stream):
+        if isinstance(frame, str):
+            damage = damage or frame
+            continue
+        if frame.pts is not None and stream.time_base is not None:
+            time_s = float(frame.pts * stream.time_base)
+        elif yielded:
+            time_s += step_s
+        if frame.is_corrupt:
+            damage = damage or f"at {time_s:.3f} s: a part of the picture is missing"
+        yield VideoFrame(_upright(frame), time_s)
+        yielded += 1
+    if not yielded:
+        raise SourceError(f"{path} has no frame that can be decoded")
+    if damage:
+        raise SourceError(f"{path} is damaged {damage}; {yielded} frames were read")
+
+
+def _frames(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame | str]:
+    """Yield frames in the order in which they are shown and, where there is damage, a few words about it."""
+    packets, place = 0, "at its start"
+    try:
+        for packet in container.demux(stream):
+            if not packet.size:  # a picture that was never coded; to the decoder it would mean the end
+                continue
+            packets += 1
+            if packet.pts is not None and packet.time_base is not None:
+                place = f"at {float(packet.pts * packet.time_base):.3f} s"
+            yield from _decoded(stream, packet, place)
+    except LIBAV_ERRORS as error:
+        yield f"{place}: {reason(error)}"
+    yield from _decoded(stream, None, place)
+    # Only an MP4's index lists every packet that must come; other formats index a few places for seeking.
+    if "mp4" in container.format.name and packets < len(stream.index_entries):
+        yield f"{place}: the file is cut short"
+
+
+def _decoded(
+    stream: VideoStream, packet: av.Packet[VideoStream] | None, place: str
+) -> list[av.VideoFrame | str]:
+    try:
+        return [*stream.decode(packet)]
+    except LIBAV_ERRORS as error:
+        return [f"{place}: {reason(error)}"]
+
+
+def reason(error: Exception) -> str:
+    """What libav says went wrong, fit to follow a colon."""
+    words = str(getattr(error, "strerror", None) or error)
+    return words[:1].lower() + words[1:]
+
+
+def _upright(frame: av.VideoFrame) -> Image:
+    """The picture as it is to be shown: quarter turns and mirrorings of the display matrix are applied.
+
+    The matrix [[a, b, u], [c, d, v], [x, y, w]] takes stored (p, q) to shown (a p + c q + x, b p + d q + y);
+    ISO/IEC 14496-12, `tkhd`. Phones and front cameras write its eight axis-parallel forms; others do nothing.
+    """
+    image: Image = frame.to_ndarray(format="bgr24")  # type: ignore[assignment]  # bgr24 is always uint8
+    side_data = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is not None:
+        a, b, _, c, d = np.frombuffer(bytes(side_data), np.int32)[:5].tolist()  # type: ignore[call-overload]
+        across, down = a, d
+        if b and c and not a and not d:
+            image = image.transpose(1, 0, 2)
+            across, down = c, b
+        elif b or c:
+            across = down = 1
+        image = image[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
+    return np.ascontiguousarray(image)

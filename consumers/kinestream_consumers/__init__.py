@@ -1,0 +1,1 @@
+"""Results stream to files, pictures and tables."""

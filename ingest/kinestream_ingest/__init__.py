@@ -1,0 +1,1 @@
+"""Sources to frames stream: cameras and files become packed frames."""

@@ -1,0 +1,96 @@
+"""The capture thread: reads a source, takes or skips its frames, encodes them, hands them over.
+
+Decoding, drawing and encoding release the interpreter for most of their time, so one thread keeps a camera's
+work off the event loop. Not for: anything that touches Redis (see `producer.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kinestream_ingest.encoder import EncodedImage, EncodeError, Encoder
+from kinestream_ingest.handover import Handover
+from kinestream_ingest.pacing import Thinning
+from kinestream_ingest.sources import Source, SourceFrame
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """An encoded frame; `index` counts the frames taken of the source, those given up on included."""
+
+    index: int
+    image: EncodedImage
+    captured_us: int
+    media_time_s: float | None
+
+
+class Capture:
+    """Reads `source` in a thread of its own from `start` on.
+
+    `label(index, captured_us)` is what a test card writes into its picture. `seen` counts the frames that
+    came from the source, `taken` those that were not skipped.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        handover: Handover[Captured],
+        *,
+        encoder: Encoder,
+        thinning: Thinning,
+        label: Callable[[int, int], str],
+    ) -> None:
+        self.seen = 0
+        self.taken = 0
+        self._source = source
+        self._handover = handover
+        self._encoder = encoder
+        self._thinning = thinning
+        self._label = label
+        self._last_failure = ""
+        # A daemon: a decoder that hangs must not keep a process that was told to stop.
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Let the thread end at its next frame; what it has handed over is forgotten."""
+        self._source.close()
+        self._handover.stop()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the end of the thread, if it was started."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            for frame in self._source:
+                self.seen += 1
+                at_s = frame.captured_us / 1e6 if frame.media_time_s is None else frame.media_time_s
+                if self._thinning.takes(at_s) and not self._hand_over(frame):
+                    break
+        except Exception as error:  # it is the loop's to deal with, where every other error is
+            self._handover.end(error)
+        else:
+            self._handover.end()
+        finally:
+            self._source.close()
+
+    def _hand_over(self, frame: SourceFrame) -> bool:
+        index, self.taken = self.taken, self.taken + 1
+        try:
+            image = self._encoder.encode(frame, self._label(index, frame.captured_us))
+        except EncodeError as error:
+            if str(error) != self._last_failure:  # as a rule every frame fails, and in the same way
+                _log.warning("frame %d is given up on: %s", index, error)
+            self._last_failure = str(error)
+            self._handover.give_up("encoder-failed")
+            return True
+        return self._handover.put(Captured(index, image, frame.captured_us, frame.media_time_s))

@@ -1,0 +1,151 @@
+"""How it goes, for whoever looks at the terminal: a bar for what has an end, a line of figures for a camera.
+
+Without a terminal it is a log line every few seconds. What came of the frames is read from the ledger.
+Not for: the sum at the end (see `cli.py`), or a view of all cameras (`kinestream watch`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from kinestream.keys import Keys
+from kinestream.ledger import read_ledger
+from kinestream_ingest.producer import Producer
+
+_TERMINAL_INTERVAL_S = 0.5
+_LOG_INTERVAL_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """How it goes: `fps` since the figures before, the others since the run began.
+
+    `seen` are the source's frames, skipped ones included; `late_ms` is how long after its capture the last
+    frame was acknowledged.
+    """
+
+    seen: int
+    fps: float
+    dropped: int
+    in_flight: int
+    late_ms: float
+
+
+Show = Callable[[Figures], None]
+
+
+@contextlib.asynccontextmanager
+async def shown_progress(
+    producer: Producer, redis: Redis, *, keys: Keys | None = None
+) -> AsyncIterator[None]:
+    """Show on stderr how `producer` is doing while the block runs."""
+    terminal = sys.stderr.isatty()
+    with _on_terminal(producer) if terminal else _in_log(producer) as show:
+        interval_s = _TERMINAL_INTERVAL_S if terminal else _LOG_INTERVAL_S
+        showing = asyncio.create_task(_keep_showing(producer, redis, keys, show, interval_s))
+        try:
+            yield
+        finally:
+            showing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await showing
+
+
+async def _keep_showing(
+    producer: Producer, redis: Redis, keys: Keys | None, show: Show, interval_s: float
+) -> None:
+    dropped = in_flight = before = 0
+    before_s = time.monotonic()
+    while True:
+        await asyncio.sleep(interval_s)
+        offering = producer.offering
+        with contextlib.suppress(RedisError):  # it is away, as a warning says; the last figures stand
+            run = offering.runs[-1].number if offering.runs else 0
+            ledger = await read_ledger(redis, offering.camera, run, keys=keys)
+            if ledger is not None:
+                dropped, in_flight = ledger.dropped + ledger.stale, ledger.in_flight
+        now_s = time.monotonic()
+        fps = (offering.offered - before) / (now_s - before_s)
+        before, before_s = offering.offered, now_s
+        show(
+            Figures(
+                seen=producer.seen,
+                fps=fps,
+                dropped=dropped,
+                in_flight=in_flight,
+                late_ms=1000 * offering.late_s,
+            )
+        )
+
+
+@contextlib.contextmanager
+def _on_terminal(producer: Producer) -> Iterator[Show]:
+    camera, total = producer.offering.camera, producer.source.frames
+    live = producer.offering.lane == "live"
+    columns: list[ProgressColumn] = [SpinnerColumn(), TextColumn("{task.description}")]
+    if not live:
+        columns += [BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}")]
+        columns += [TimeRemainingColumn(compact=True), TextColumn("left")]
+    else:
+        columns += [TextColumn("{task.fields[figures]}")]
+    with Progress(*columns, console=Console(stderr=True)) as progress, _log_lines_above():
+        task = progress.add_task(camera, total=total, figures="")
+
+        def show(figures: Figures) -> None:
+            text = _line(figures) if live else f"{figures.fps:.1f} frames/s"
+            progress.update(task, completed=figures.seen, figures=text)
+
+        yield show
+        progress.update(task, completed=producer.seen)
+
+
+@contextlib.contextmanager
+def _log_lines_above() -> Iterator[None]:
+    """Let log lines scroll above rich's display, which watches `sys.stderr` and not what handlers hold."""
+    moved = []
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.__stderr__:
+            moved.append((handler, handler.setStream(sys.stderr)))
+    try:
+        yield
+    finally:
+        for handler, stream in moved:
+            handler.setStream(stream)
+
+
+@contextlib.contextmanager
+def _in_log(producer: Producer) -> Iterator[Show]:
+    def show(figures: Figures) -> None:
+        total = producer.source.frames
+        seen = f"{figures.seen} of {total}" if total else str(figures.seen)
+        _log.info("%s: %s frames seen, %s", producer.offering.camera, seen, _line(figures))
+
+    yield show
+
+
+def _line(figures: Figures) -> str:
+    return (
+        f"{figures.fps:.1f} frames/s, {figures.dropped} dropped, {figures.in_flight} in flight, "
+        f"{figures.late_ms:.0f} ms late"
+    )

@@ -1,0 +1,294 @@
+"""What delivery is meant to do, in plain Python: the model that real scripts on a real server are compared with.
+
+It holds what Redis should hold and answers each step as the product should, or raises what the product should raise.
+Written from the story in `kinestream/delivery.py`, not from the scripts. Not for: bytes, times and ids of records.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from redis.exceptions import OutOfMemoryError
+
+from kinestream.delivery import Limits
+from kinestream.errors import Fenced, RunLost
+from kinestream.messages import Lane
+
+Name = tuple[int, int]
+"""Run and seq of a frame of one camera."""
+
+
+class Record(NamedTuple):
+    """What matters of a published record."""
+
+    camera: str
+    run: int
+    seq: int
+    last: int
+    status: str
+    cause: str
+    lost_from: int | None = None
+
+
+@dataclass
+class Holding:
+    """Who holds a frame, how often it was delivered, and whether its lease ran out."""
+
+    owner: str
+    deliveries: int = 1
+    expired: bool = False
+
+
+@dataclass
+class RunBook:
+    """The ledger of one run."""
+
+    lane: str
+    state: str = "open"
+    produced: int = 0
+    fenced: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def count(self, status: str, cause: str, frames: int) -> None:
+        """Count frames under their status, and under their cause if there is one."""
+        self.counts[status] += frames
+        if cause:
+            self.counts[f"{status}:{cause}"] += frames
+
+
+@dataclass
+class Camera:
+    """One camera's stream, group and newest run."""
+
+    newest: int = 0
+    group: bool = False
+    frames: list[Name] = field(default_factory=list)
+    held: dict[Name, Holding] = field(default_factory=dict)
+
+    def waiting(self) -> list[Name]:
+        """Frames that nobody has taken, oldest first."""
+        return [name for name in self.frames if name not in self.held]
+
+
+class Model:
+    """All that Redis should hold."""
+
+    def __init__(self, cameras: Sequence[str], limits: Limits) -> None:
+        self.limits = limits
+        self.cameras = {name: Camera() for name in cameras}
+        self.runs: dict[tuple[str, int], RunBook] = {}
+        self.published: list[Record] = []
+        self.active: set[str] = set()
+        self.dead = 0
+        self.locked = False
+        self.full = False
+
+    def begin(self, camera: str, number: int, lane: Lane) -> None:
+        """A new run with this number."""
+        self._need_memory()
+        at = self.cameras[camera]
+        before = self.runs.get((camera, at.newest))
+        if before and before.state != "ended":
+            self._publish(camera, at.newest, before.produced, status="end", cause="next-run")
+            before.state, before.fenced = "ended", True
+        at.newest, at.group = number, True
+        self.active.add(camera)
+        self.runs[camera, number] = RunBook(lane)
+
+    def close(self, camera: str, run: int) -> None:
+        """The next producer fenced this run and died before it began its own."""
+        self._need_memory()
+        self.runs[camera, run].state = "closing"
+
+    def offer(self, camera: str, run: int, seq: int, acknowledged: int, cause: str) -> str:
+        """Offer a frame, by a producer that knows of `acknowledged` frames."""
+        at, book = self.cameras[camera], self.runs.get((camera, run))
+        known = book.produced if book else 0
+        if at.newest > run:
+            raise Fenced
+        if at.newest < run or not book:
+            raise RunLost(camera, run, acknowledged, known)
+        if book.state != "open":
+            raise Fenced
+        if seq < known:
+            return "ok"
+        if min(acknowledged, seq) > known:
+            raise RunLost(camera, run, acknowledged, known)
+        if not at.group:
+            self._need_memory()
+            at.group = True
+        room = self.limits.live_room if book.lane == "live" else self.limits.every_frame_room
+        evicted = book.lane == "live" and self._evict(camera, room)
+        fits = len(at.waiting()) < room
+        if not fits and book.lane == "every-frame":
+            return "full"
+        if not evicted:
+            self._need_memory()
+        if seq > known:
+            self._publish(camera, run, known, seq - 1, status="dropped", cause=cause)
+        if fits:
+            at.frames.append((run, seq))
+        else:
+            self._publish(camera, run, seq, status="dropped", cause="no-room")
+        book.produced = seq + 1
+        self.active.add(camera)
+        return "ok" if fits else "dropped"
+
+    def _evict(self, camera: str, room: int) -> bool:
+        """Let the oldest waiting frames give way, as far as they may, and return whether any did."""
+        at, evicted = self.cameras[camera], False
+        while len(at.waiting()) >= room:
+            run, seq = at.waiting()[0]
+            if self.runs[camera, run].lane == "every-frame":
+                break
+            at.frames.remove((run, seq))
+            self._publish(camera, run, seq, status="dropped", cause="no-room")
+            evicted = True
+        return evicted
+
+    def finish(self, camera: str, run: int, frames: int, acknowledged: int, cause: str) -> None:
+        """End a run after `frames` frames."""
+        book = self.runs.get((camera, run))
+        if book and book.state == "ended":
+            if book.fenced:
+                raise Fenced
+            return
+        if not book or acknowledged > book.produced:
+            raise RunLost(camera, run, acknowledged, book.produced if book else 0)
+        if frames > book.produced:
+            self._publish(camera, run, book.produced, frames - 1, status="dropped", cause=cause)
+            book.produced = frames
+        self._publish(camera, run, book.produced, status="end", cause="")
+        book.state = "ended"
+        self._leave_if_over(camera)
+
+    def finish_lost(self, camera: str, run: int, acknowledged: int) -> None:
+        """End a run of which Redis may remember less than was acknowledged."""
+        book = self.runs.setdefault((camera, run), RunBook(""))
+        if book.state == "ended":
+            return
+        known, book.produced = book.produced, max(book.produced, acknowledged)
+        if book.produced > known:
+            book.count("lost", "redis", book.produced - known)
+        self._publish(camera, run, book.produced, status="end", cause="redis-lost-memory", lost_from=known)
+        book.state = "ended"
+        self._leave_if_over(camera)
+
+    def take(self, worker: str, order: Sequence[str], room: int) -> list[tuple[str, Name, int]]:
+        """Take up to `room` frames: camera, name, deliveries."""
+        taken: list[tuple[str, Name, int]] = []
+        asked = list(order)
+        while room and asked:
+            more = []
+            for i, camera in enumerate(asked):
+                share = -(-room // (len(asked) - i))
+                got = self._take_from(camera, worker, share)
+                taken += got
+                room -= len(got)
+                if share and len(got) == share:
+                    more.append(camera)
+            asked = more
+        return taken
+
+    def _take_from(self, camera: str, worker: str, most: int) -> list[tuple[str, Name, int]]:
+        at = self.cameras[camera]
+        at.group = at.group or most > 0
+        returned = sorted(name for name, holding in at.held.items() if holding.owner == "returned")[:most]
+        fresh = at.waiting()[: most - len(returned)]
+        for name in returned:
+            at.held[name] = Holding(worker, at.held[name].deliveries + 1)
+        at.held |= {name: Holding(worker) for name in fresh}
+        return [(camera, name, at.held[name].deliveries) for name in [*returned, *fresh]]
+
+    def wait(self, worker: str, cameras: Sequence[str]) -> list[tuple[str, Name, int]]:
+        """Take one waiting frame of each camera, or nothing if a group is missing."""
+        if not all(self.cameras[camera].group for camera in cameras):
+            return []
+        arrived = [(camera, self.cameras[camera].waiting()[:1]) for camera in cameras]
+        for camera, names in arrived:
+            self.cameras[camera].held |= {name: Holding(worker) for name in names}
+        return [(camera, name, 1) for camera, names in arrived for name in names]
+
+    def renew(self, worker: str, held: Sequence[tuple[str, Name]]) -> list[bool]:
+        """Renew leases."""
+        mine = [self._holding(worker, *one) for one in held]
+        for holding in mine:
+            if holding:
+                holding.expired = False
+        return [holding is not None for holding in mine]
+
+    def hand_back(self, worker: str, held: Sequence[tuple[str, Name]], counted: bool) -> int:
+        """Give frames back."""
+        mine = [holding for one in held if (holding := self._holding(worker, *one))]
+        for holding in mine:
+            holding.owner, holding.expired = "returned", False
+            holding.deliveries -= not counted
+        return len(mine)
+
+    def expire(self, worker: str) -> list[tuple[str, Name]]:
+        """The leases of all that this worker holds run out; returns what it holds."""
+        found = [(c, name) for c, at in self.cameras.items() for name in at.held if self._holding(worker, c, name)]
+        for camera, name in found:
+            self.cameras[camera].held[name].expired = True
+        return found
+
+    def sweep(self, cameras: Sequence[str]) -> int:
+        """Move what expired."""
+        if self.locked:
+            return 0
+        self.locked = True
+        expired = [one for camera in cameras for one in self.cameras[camera].held.values() if one.expired]
+        for holding in expired:
+            holding.owner, holding.expired = "returned", False
+        return len(expired)
+
+    def commit(self, outcomes: Sequence[tuple[str, Name, str, str]]) -> list[bool]:
+        """Publish outcomes: camera, name, status, cause."""
+        counts = []
+        for camera, name, status, cause in outcomes:
+            at = self.cameras[camera]
+            counts.append(at.held.pop(name, None) is not None)
+            if counts[-1]:
+                at.frames.remove(name)
+                self._publish(camera, *name, status=status, cause=cause)
+                self.dead += status == "failed"
+                self._leave_if_over(camera)
+        return counts
+
+    def lose_group(self, camera: str) -> None:
+        """Somebody destroyed the group."""
+        self.cameras[camera].group = False
+        self.cameras[camera].held.clear()
+
+    def _holding(self, worker: str, camera: str, name: Name) -> Holding | None:
+        holding = self.cameras[camera].held.get(name)
+        return holding if holding and holding.owner == worker else None
+
+    def _need_memory(self) -> None:
+        if self.full:
+            raise OutOfMemoryError
+
+    def _publish(
+        self,
+        camera: str,
+        run: int,
+        seq: int,
+        last: int | None = None,
+        *,
+        status: str,
+        cause: str,
+        lost_from: int | None = None,
+    ) -> None:
+        last = seq if last is None else last
+        self.published.append(Record(camera, run, seq, last, status, cause, lost_from))
+        if status != "end":
+            self.runs[camera, run].count(status, cause, last - seq + 1)
+
+    def _leave_if_over(self, camera: str) -> None:
+        at = self.cameras[camera]
+        book = self.runs.get((camera, at.newest))
+        if not at.frames and not (book and book.state != "ended"):
+            self.active.discard(camera)

@@ -1,0 +1,243 @@
+"""What workers are promised while all goes well but for themselves, one promise a test (see
+`kinestream/delivery.py`).
+
+Not for: the producer's side (see `test_delivery.py`), nor trouble with Redis (see
+`test_delivery_trouble.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+from delivering import Delivery, frame, outcome, seqs
+from redis.asyncio import Redis
+from waiting import wait_until
+
+from kinestream.delivery import Limits
+from kinestream.groupconsumer import GroupConsumer, Held, Outcome
+from kinestream.keys import GROUP, Keys
+from kinestream.messages import Frame, PoseResult
+
+
+@pytest.fixture
+def delivery(every_redis: Redis, keys: Keys) -> Delivery:
+    """On a server of each version at hand."""
+    return Delivery(every_redis, keys)
+
+
+async def test_take_gives_exactly_the_room_in_fair_shares(delivery: Delivery) -> None:
+    runs = [await delivery.begin("every-frame", camera) for camera in "abc"]
+    for run, frames in zip(runs, (4, 1, 4), strict=True):
+        await delivery.offer(run, *range(frames))
+    worker = delivery.worker()
+    held = await worker.take(["a", "b", "c"], 6)
+    assert len(held) == 6
+    shares = Counter(one.camera for one in held)
+    assert shares["b"] == 1 and {shares["a"], shares["c"]} == {2, 3}
+    assert sorted((one.camera, one.seq) for one in held) == [
+        (camera, seq) for camera in "abc" for seq in range(shares[camera])
+    ]
+    assert len(await worker.take(["a", "b", "c"], 99)) == 3
+    assert await worker.take(["a", "b", "c"], 1) == [] and await worker.take([], 1) == []
+
+
+async def test_take_begins_one_camera_further_each_time(delivery: Delivery) -> None:
+    for camera in "abc":
+        await delivery.offer(await delivery.begin("every-frame", camera), 0, 1)
+    worker = delivery.worker()
+    assert [(await worker.take(["a", "b", "c"], 1))[0].camera for _ in range(6)] == ["a", "b", "c"] * 2
+
+
+async def test_taken_frames_carry_their_bytes_and_how_long_they_waited(delivery: Delivery) -> None:
+    run = await delivery.begin()
+    await delivery.offer(run, 0)
+    [held] = await delivery.worker().take(["cam"], 1)
+    assert Frame.unpack(held.packed) == frame(run, 0)
+    assert (held.id, held.deliveries) == (f"{run.number}-0", 1)
+    assert 0 <= held.queued_ms < 60_000
+
+
+async def test_frames_handed_back_go_first_and_count_a_delivery_only_if_suspected(delivery: Delivery) -> None:
+    run = await delivery.begin("every-frame")
+    await delivery.offer(run, 0, 1, 2, 3)
+    draining, other = delivery.worker("draining"), delivery.worker("other")
+    held = await draining.take(["cam"], 2)
+    assert await draining.hand_back(held[:1], counted=False) == 1
+    assert await draining.hand_back(held[1:], counted=True) == 1
+    assert await draining.hand_back(held, counted=True) == 0  # no longer its own
+    taken = await other.take(["cam"], 3)
+    assert [(one.seq, one.deliveries) for one in taken] == [(0, 1), (1, 2), (2, 1)]
+    assert [one.packed for one in taken[:2]] == [one.packed for one in held]
+
+
+async def test_a_worker_renews_and_hands_back_only_what_is_still_its_own(delivery: Delivery) -> None:
+    run = await delivery.begin()
+    await delivery.offer(run, 0, 1)
+    frozen, thief = delivery.worker("frozen"), delivery.worker("thief")
+    held = await frozen.take(["cam"], 2)
+    await delivery.expire_leases(held[:1], "frozen")
+    assert await thief.sweep(["cam"]) == 1
+    await thief.take(["cam"], 1)
+    assert await frozen.renew(held) == [False, True]
+    assert await frozen.hand_back(held[:1], counted=False) == 0
+    assert await delivery.holders() == {0: "thief", 1: "frozen"}
+
+
+async def test_sweep_moves_expired_frames_only_and_counts_a_delivery(delivery: Delivery) -> None:
+    run = await delivery.begin("every-frame")
+    await delivery.offer(run, 0, 1, 2)
+    dead, alive = delivery.worker("dead"), delivery.worker("alive")
+    held = await dead.take(["cam"], 2)
+    await alive.take(["cam"], 1)
+    await delivery.expire_leases(held, "dead")
+    assert await dead.renew(held[1:]) == [True]
+    assert await alive.sweep(["cam"]) == 1
+    assert await delivery.holders() == {0: "returned", 1: "dead", 2: "alive"}
+    assert (await delivery.ledger(run)).held == 2
+    assert [(one.seq, one.deliveries) for one in await alive.take(["cam"], 9)] == [(0, 2)]
+
+
+async def test_only_one_worker_sweeps_at_a_time(delivery: Delivery) -> None:
+    await delivery.offer(await delivery.begin(), 0)
+    held = await delivery.worker("dead").take(["cam"], 1)
+    assert await delivery.worker("first").sweep(["cam"]) == 0
+    await delivery.expire_leases(held, "dead")
+    assert await delivery.worker("second").sweep(["cam"]) == 0
+    await delivery.redis.delete(delivery.keys.sweeper)  # as it does by itself
+    assert await delivery.worker("second").sweep(["cam"]) == 1
+
+
+async def test_of_two_workers_that_ran_a_frame_the_first_publishes(delivery: Delivery) -> None:
+    await delivery.offer(await delivery.begin(), 0, 1)
+    frozen, other = delivery.worker("frozen"), delivery.worker("other")
+    held = await frozen.take(["cam"], 2)
+    await delivery.expire_leases(held, "frozen")
+    await other.sweep(["cam"])
+    again = await other.take(["cam"], 2)
+    assert await other.commit([outcome(again[0], worker="other")]) == [True]
+    assert await frozen.commit([outcome(one, worker="frozen") for one in held]) == [False, True]
+    assert await other.commit([outcome(one, worker="other") for one in again]) == [False, False]
+    assert [(r.seq, r.worker) for r in await delivery.records()] == [(0, "other"), (1, "frozen")]
+
+
+async def test_a_failed_frame_goes_to_the_dead_letters_with_its_bytes(delivery: Delivery) -> None:
+    run = await delivery.begin()
+    await delivery.offer(run, 0)
+    worker = delivery.worker()
+    [held] = await worker.take(["cam"], 1)
+    result = PoseResult(camera="cam", run=run.number, seq=0, status="failed", cause="undecodable")
+    assert await worker.commit([Outcome(held, result, "lone surrogate \ud800", "Traceback")]) == [True]
+    [(_, dead)] = await delivery.redis.xrange(delivery.keys.dead)
+    assert dead == {
+        b"camera": b"cam",
+        b"name": held.id.encode(),
+        b"frame": held.packed,
+        b"cause": b"undecodable",
+        b"error": b"lone surrogate ?",
+        b"traceback": b"Traceback",
+        b"worker": b"w1",
+        b"deliveries": b"1",
+    }
+    assert (await delivery.ledger(run)).causes == {"failed:undecodable": 1}
+
+
+async def test_pictures_are_kept_only_while_somebody_wants_them(delivery: Delivery) -> None:
+    delivery.limits = Limits(pictures=2)
+    run, worker, redis = await delivery.begin(), delivery.worker(), delivery.redis
+    for seq in range(5):
+        await delivery.offer(run, seq)
+        held = await worker.take(["cam"], 1)
+        if seq == 1:
+            await redis.set(delivery.keys.want("cam"), 1)
+        if seq == 4:
+            await redis.delete(delivery.keys.want("cam"))
+        await worker.commit([outcome(one) for one in held])
+    pictures = await redis.xrange(delivery.keys.pictures("cam"))
+    assert [picture[b"name"].decode() for _, picture in pictures] == [f"{run.number}-{seq}" for seq in (2, 3)]
+    assert Frame.unpack(pictures[0][1][b"frame"]) == frame(run, 2)
+    assert await redis.ttl(delivery.keys.pictures("cam")) > 0
+
+
+async def test_wait_brings_what_arrives_while_it_blocks(delivery: Delivery) -> None:
+    run, worker = await delivery.begin(), delivery.worker()
+    assert await worker.wait(["cam"], 1) == []
+    await delivery.offer(run, 0)
+    assert [(one.seq, one.deliveries) for one in await worker.wait(["cam"], 1000)] == [(0, 1)]
+    assert await delivery.holders() == {0: "w1"}
+
+
+async def test_a_worker_leaves_only_where_nothing_is_listed_under_its_name(delivery: Delivery) -> None:
+    worker = delivery.worker()
+    for camera in "ab":
+        await delivery.offer(await delivery.begin(camera=camera), 0)
+    [held] = await worker.take(["a"], 1)
+    await worker.commit([outcome(one) for one in await worker.take(["b"], 1)])
+    await worker.leave(["a", "b", "unknown"])
+    members = [await delivery.redis.xinfo_consumers(delivery.keys.frames(camera), GROUP) for camera in "ab"]
+    assert [[member["name"] for member in group] for group in members] == [[b"w1"], []]
+    assert await worker.renew([held]) == [True]
+
+
+@pytest.mark.parametrize("how", ["delete", "xgroup_destroy", "never"])
+async def test_a_blocked_worker_survives_a_stream_that_vanishes(delivery: Delivery, how: str) -> None:
+    worker, frames = delivery.worker(), delivery.keys.frames("cam")
+    if how != "never":
+        await delivery.begin()
+        blocked = asyncio.create_task(worker.wait(["cam"], 1000))
+        await wait_until(lambda: _blocked(delivery.redis), "the worker to block")
+        await getattr(delivery.redis, how)(frames, *([GROUP] if how == "xgroup_destroy" else []))
+        assert await blocked == []
+    assert await worker.wait(["cam"], 1) == []
+    assert await worker.take(["cam"], 1) == []
+    assert await worker.wait(["cam"], 1) == []
+    run = await delivery.begin()
+    await delivery.offer(run, 0)
+    assert seqs(await worker.wait(["cam"], 1)) == [0]
+
+
+async def test_a_worker_that_leaves_while_it_reads_still_gets_its_frame(delivery: Delivery) -> None:
+    run, worker = await delivery.begin(), delivery.worker()
+    blocked = asyncio.create_task(worker.wait(["cam"], 5000))
+    await wait_until(lambda: _blocked(delivery.redis), "the worker to block")
+    await worker.leave(["cam"])
+    await delivery.offer(run, 0)
+    held = await blocked
+    assert seqs(held) == [0] and await worker.commit([outcome(held[0])]) == [True]
+
+
+async def test_workers_that_are_long_gone_leave_the_group(delivery: Delivery) -> None:
+    delivery.limits = Limits(lease_ms=1)
+    await delivery.offer(await delivery.begin(), 0)
+    await delivery.worker("gone").take(["cam"], 1)
+    sweeper = delivery.worker("sweeper")
+
+    async def members() -> set[bytes]:
+        await sweeper.sweep(["cam"])
+        group = await delivery.redis.xinfo_consumers(delivery.keys.frames("cam"), GROUP)
+        return {member["name"] for member in group}
+
+    await wait_until(lambda: _is(members, {b"returned"}), "only the frame's holder to be left")
+    assert await delivery.holders() == {0: "returned"}
+
+
+@pytest.mark.parametrize("name", ["", "returned"])
+def test_a_worker_may_not_have_the_name_of_nobody(redis: Redis, name: str) -> None:
+    with pytest.raises(ValueError, match="must not be"):
+        GroupConsumer(redis, name)
+
+
+@pytest.mark.parametrize(("seq", "status"), [(1, "ok"), (0, "end"), (0, "missing")])
+def test_an_outcome_is_of_the_held_frame_alone(seq: int, status: str) -> None:
+    with pytest.raises(ValueError, match="outcome of a frame|names cam"):
+        Outcome(Held("cam", 7, 0, b"", 1, 0.0), PoseResult(camera="cam", run=7, seq=seq, status=status))
+
+
+async def _blocked(redis: Redis) -> bool:
+    return bool((await redis.info("clients"))["blocked_clients"])
+
+
+async def _is(call: Any, wanted: object) -> bool:
+    return bool(await call() == wanted)

@@ -1,0 +1,178 @@
+"""Frames into tensor slots: what decodes to what, what is refused and how, and the way back for coordinates.
+
+That the letterbox equals rtmlib's is shown in `test_rtmo_parity.py`.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kinestream.errors import MessageError
+from kinestream.messages import Codec, Frame
+from kinestream_workers.preprocess import PAD, Letterbox, decode, fill_slot, letterbox_into
+
+GRADIENT = np.dstack(
+    np.broadcast_arrays(np.linspace(0, 255, 60), np.linspace(0, 255, 40)[:, None], 9.0)
+).astype(np.uint8)
+"""60×40, blue to the right, green downwards: no two corners alike, and no two channels."""
+
+
+def frame_of(data: bytes, codec: Codec, width: int = 60, height: int = 40) -> Frame:
+    return Frame(
+        camera="c", run=1, seq=0, captured_us=0, width=width, height=height, view=(0, 0, width, height),
+        codec=codec, data=data, lane="live",
+    )  # fmt: skip
+
+
+def encoded(image: NDArray[np.generic], extension: str, *options: int) -> bytes:
+    return cv2.imencode(extension, image, options)[1].tobytes()
+
+
+def rotated_by_exif(jpeg: bytes) -> bytes:
+    """The same JPEG with the EXIF orientation 6: a viewer shows it turned by a quarter."""
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+    tiff = b"MM\x00\x2a" + struct.pack(">I", 8) + struct.pack(">H", 1) + entry + struct.pack(">I", 0)
+    exif = b"Exif\x00\x00" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
+def test_lossless_codecs_give_the_very_pixels() -> None:
+    for codec, data in (("png", encoded(GRADIENT, ".png")), ("raw", GRADIENT.tobytes())):
+        decoded = decode(frame_of(data, codec))
+        assert decoded.dtype == np.uint8
+        np.testing.assert_array_equal(decoded, GRADIENT)
+
+
+def test_a_jpeg_is_blue_green_red() -> None:
+    decoded = decode(frame_of(encoded(GRADIENT, ".jpg", cv2.IMWRITE_JPEG_QUALITY, 100), "jpeg"))
+    assert np.abs(decoded.astype(int) - GRADIENT).max() <= 8
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+def test_greyscale_becomes_three_channels(extension: str) -> None:
+    decoded = decode(frame_of(encoded(GRADIENT[..., 0], extension), "png" if extension == ".png" else "jpeg"))
+    assert decoded.shape == (40, 60, 3)
+    np.testing.assert_array_equal(decoded[..., 0], decoded[..., 2])
+
+
+def test_png_with_alpha_and_with_16_bits() -> None:
+    transparent = np.dstack([GRADIENT, np.zeros((40, 60), np.uint8)])
+    np.testing.assert_array_equal(decode(frame_of(encoded(transparent, ".png"), "png")), GRADIENT)
+    deep = decode(frame_of(encoded(GRADIENT.astype(np.uint16) * 257, ".png"), "png"))
+    assert deep.dtype == np.uint8
+    np.testing.assert_array_equal(deep, GRADIENT)
+
+
+def test_an_exif_rotation_is_ignored() -> None:
+    plain = encoded(GRADIENT, ".jpg")
+    turned = rotated_by_exif(plain)
+    assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (60, 40, 3), (
+        "no EXIF here"
+    )
+    np.testing.assert_array_equal(decode(frame_of(turned, "jpeg")), decode(frame_of(plain, "jpeg")))
+
+
+@pytest.mark.parametrize(
+    "data, codec",
+    [
+        (encoded(GRADIENT, ".jpg")[:-100], "jpeg"),
+        (encoded(GRADIENT, ".jpg")[:300], "jpeg"),
+        (encoded(GRADIENT, ".png")[:-60], "png"),
+        (encoded(GRADIENT, ".png")[:33], "png"),
+        (encoded(GRADIENT, ".png").replace(b"IDAT", b"iDAT"), "png"),
+    ],
+    ids=[
+        "jpeg without its end",
+        "jpeg header only",
+        "png without its end",
+        "png header only",
+        "png without pixels",
+    ],
+)
+def test_what_cannot_be_decoded_is_a_message_error(data: bytes, codec: Codec) -> None:
+    with pytest.raises(MessageError, match=f"the {codec} .*cannot be decoded") as caught:
+        decode(frame_of(data, codec))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_of_opencv_is_a_message_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise cv2.error("imdecode: size too large")
+
+    frame = frame_of(encoded(GRADIENT, ".jpg"), "jpeg")
+    monkeypatch.setattr(cv2, "imdecode", fail)
+    with pytest.raises(MessageError, match="the jpeg cannot be decoded"):
+        decode(frame)
+
+
+def test_a_size_other_than_the_headers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = frame_of(encoded(GRADIENT, ".jpg"), "jpeg")
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: GRADIENT[:30])
+    with pytest.raises(MessageError, match="claims 60x40 in its header and decodes to 60x30"):
+        decode(frame)
+
+
+def test_a_slot_is_reused_whatever_was_in_it() -> None:
+    slot = np.full((3, 96, 128), np.nan, np.float32)
+    for shape in [(40, 60), (60, 20), (10, 200), (96, 128), (500, 30), (40, 60)]:
+        image = np.full((*shape, 3), (10, 20, 30), np.uint8)
+        letterbox_into(image, slot)
+        inside = slot[0] == 10
+        height, width = inside.any(axis=1).sum(), inside.any(axis=0).sum()
+        assert (slot[:, :height, :width] == np.array([10, 20, 30])[:, None, None]).all()
+        assert (slot[:, height:] == PAD).all() and (slot[:, :, width:] == PAD).all()
+        assert height == 96 or width == 128
+
+
+def test_only_its_own_slot_is_written() -> None:
+    tensor = np.zeros((3, 3, 64, 64), np.float32)
+    letterbox_into(GRADIENT, tensor[1])
+    assert tensor[1].all(axis=0).any() and not tensor[0].any() and not tensor[2].any()
+
+
+def test_the_scale_is_truncated_as_rtmlib_does() -> None:
+    slot = np.empty((3, 640, 640), np.float32)
+    letterbox = letterbox_into(np.zeros((994, 1768, 3), np.uint8), slot)
+    assert letterbox.ratio == 640 / 1768
+    assert (slot[0, :359] == 0).all() and (slot[0, 359:] == PAD).all()  # 994 × ratio is 359.8
+
+
+def test_a_very_long_image_keeps_a_pixel() -> None:
+    slot = np.empty((3, 64, 64), np.float32)
+    letterbox = letterbox_into(np.zeros((1, 900, 3), np.uint8), slot)
+    assert letterbox.ratio == 64 / 900
+    assert (slot[:, 0] == 0).all() and (slot[:, 1:] == PAD).all()
+
+
+def test_coordinates_come_back_into_the_whole_image() -> None:
+    letterbox = letterbox_into(np.zeros((720, 1280, 3), np.uint8), np.empty((3, 640, 640), np.float32))
+    corners = np.array([[0, 0], [640, 360], [320.25, 10]], np.float32)
+    there = letterbox.to_source(letterbox.to_image(corners))
+    np.testing.assert_array_equal(there, [[0, 0], [1280, 720], [640.5, 20]])
+
+
+def test_coordinates_come_back_through_crop_and_resize() -> None:
+    """The view's own corners are found at its corners in the source, though the image was encoded smaller."""
+    image = np.zeros((300, 400, 3), np.uint8)
+    view = (100.5, 50.0, 1200.0, 900.0)
+    letterbox = letterbox_into(image, np.empty((3, 640, 640), np.float32), view)
+    assert letterbox == Letterbox(1.6, (400, 300), view)
+    ends = np.array([[0, 0], [640, 480]], np.float32)
+    there = letterbox.to_source(letterbox.to_image(ends))
+    np.testing.assert_allclose(there, [[100.5, 50], [1300.5, 950]], atol=1e-3)
+
+
+def test_fill_slot_takes_the_frames_view() -> None:
+    frame = Frame(
+        camera="c", run=1, seq=0, captured_us=0, width=640, height=480, view=(40, 20, 120, 80), codec="png",
+        data=encoded(GRADIENT, ".png"), lane="live",
+    )  # fmt: skip
+    slot = np.empty((3, 64, 64), np.float32)
+    letterbox = fill_slot(frame, slot)
+    assert letterbox == Letterbox(64 / 60, (60, 40), (40, 20, 120, 80))
+    np.testing.assert_allclose(slot[:, 0, 0], GRADIENT[0, 0], atol=2)

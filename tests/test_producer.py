@@ -1,0 +1,499 @@
+"""The producer against a real server: order, lanes, gaps with their causes, outages, lost runs, and clean ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import numpy as np
+import pytest
+from redis.asyncio import Redis
+
+from delivering import Delivery, outcome
+from kinestream.delivery import Limits
+from kinestream.errors import Fenced, KinestreamError, RedisUnavailable, SourceError, UsageError
+from kinestream.keys import Keys
+from kinestream.messages import Frame, Lane
+from kinestream.redis import connect
+from kinestream.run import Run
+from kinestream_ingest.encoder import Encoder
+from kinestream_ingest.pacing import Thinning
+from kinestream_ingest.producer import Producer
+from kinestream_ingest.sources import Source, open_source
+from scripted import PERIOD_US, START_US, ScriptedSource, scripted_frame
+from servers import Server
+from waiting import wait_until
+
+TOO_TALL = np.zeros((70_000, 1, 3), np.uint8)
+"""A picture that no JPEG can hold."""
+
+
+@pytest.fixture
+def delivery(redis: Redis, keys: Keys) -> Delivery:
+    return Delivery(redis, keys)
+
+
+class Producing:
+    """A producer under way, in a task; `stop` is what Ctrl-C sets."""
+
+    def __init__(self, delivery: Delivery, source: Source, lane: Lane, **how: object) -> None:
+        self.stop = asyncio.Event()
+        self.producer = Producer(
+            delivery.redis,
+            source,
+            camera="cam",
+            lane=lane,
+            stop=self.stop,
+            keys=delivery.keys,
+            limits=delivery.limits,
+            **how,  # type: ignore[arg-type]
+        )
+        self.task = asyncio.create_task(self.producer.produce())
+
+    @property
+    def run(self) -> Run:
+        return self.producer.offering.run
+
+    async def offered(self, count: int) -> None:
+        await wait_until(lambda: self.producer.offering.offered >= count, f"{count} frames to be offered")
+
+
+@contextlib.asynccontextmanager
+async def producing(
+    delivery: Delivery, source: Source, lane: Lane = "every-frame", **how: object
+) -> AsyncIterator[Producing]:
+    """A producer that is stopped when the block is left."""
+    under_way = Producing(delivery, source, lane, **how)
+    try:
+        yield under_way
+    finally:
+        under_way.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await under_way.task
+
+
+@contextlib.asynccontextmanager
+async def working(delivery: Delivery, *, batch: int = 3) -> AsyncIterator[list[Frame]]:
+    """A worker that takes all frames and says ok; a list of what it took."""
+    took: list[Frame] = []
+    worker = delivery.worker()
+
+    async def work() -> None:
+        while True:
+            held = await worker.take(["cam"], batch)
+            took.extend(Frame.unpack(one.packed) for one in held)
+            await worker.commit([outcome(one) for one in held])
+            await asyncio.sleep(0.005)
+
+    task = asyncio.create_task(work())
+    try:
+        yield took
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def all_ok(delivery: Delivery, run: Run, count: int) -> None:
+    async def done() -> bool:
+        return (await delivery.ledger(run)).ok == count
+
+    await wait_until(done, f"{count} frames to be ok")
+
+
+class TestEveryFrame:
+    async def test_gives_all_frames_in_order_and_waits_for_room(self, delivery: Delivery) -> None:
+        async with working(delivery) as took, producing(delivery, ScriptedSource(60)) as under_way:
+            await under_way.task
+            await all_ok(delivery, under_way.run, 60)
+        assert [frame.seq for frame in took] == [*range(60)]
+        assert [frame.captured_us for frame in took] == [START_US + n * PERIOD_US for n in range(60)]
+        assert [frame.media_time_s for frame in took] == [n / 25 for n in range(60)]
+        assert {(frame.run, frame.lane, frame.codec) for frame in took} == {
+            (under_way.run.number, "every-frame", "jpeg")
+        }
+        assert {(frame.width, frame.height, frame.view) for frame in took} == {(64, 48, (0, 0, 64, 48))}
+        assert all(frame.encoded_ms > 0 for frame in took)
+        ledger = await delivery.ledger(under_way.run)
+        assert (ledger.state, ledger.lane, ledger.source) == ("ended", "every-frame", "frames of a test")
+        assert (ledger.produced, ledger.ok) == (60, 60)
+        [end] = [record for record in await delivery.records() if record.status == "end"]
+        assert (end.seq, end.cause, end.lost_from) == (60, "", None)
+
+    async def test_holds_the_source_back_while_the_stream_is_full(self, delivery: Delivery) -> None:
+        source = ScriptedSource(200)
+        async with producing(delivery, source) as under_way:
+            await under_way.offered(4)
+            seen = 4 + 1 + 8 + 1  # in the stream, at hand, handed over, and one that finds no room there
+            await wait_until(lambda: under_way.producer.seen == seen, "the thread to wait")
+            await asyncio.sleep(0.2)  # nothing to wait for: this is about what does not happen
+            assert under_way.producer.seen == seen
+            assert (await delivery.ledger(under_way.run)).produced == 4
+
+    async def test_of_which_one_cannot_be_encoded_accounts_for_it(
+        self, delivery: Delivery, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        source = ScriptedSource()
+        for number in range(8):
+            source.give(scripted_frame(number, image=TOO_TALL if number in (2, 3, 6, 7) else None))
+        source.end()
+        async with working(delivery), producing(delivery, source) as under_way:
+            await under_way.task
+            await all_ok(delivery, under_way.run, 4)
+        dropped = [r for r in await delivery.records() if r.status == "dropped"]
+        assert [(r.seq, r.last, r.cause) for r in dropped] == [
+            (2, 3, "encoder-failed"),
+            (6, 7, "encoder-failed"),
+        ]
+        assert under_way.run.produced == 8
+        assert len([line for line in caplog.messages if "is given up on" in line]) == 1
+
+
+class TestLive:
+    async def test_loop_that_is_slow_builds_no_backlog(self, delivery: Delivery) -> None:
+        source = ScriptedSource()
+        async with producing(delivery, source, "live") as under_way:
+            source.give(scripted_frame(0))
+            await under_way.offered(1)
+            source.give(*map(scripted_frame, range(1, 50)))
+            while under_way.producer.seen < 50:  # the loop stands still: no await
+                pass
+            source.end()
+            await under_way.task
+        records = await delivery.records()
+        behind = [r for r in records if r.cause == "producer-behind"]
+        assert sum(r.frames for r in behind) >= 40
+        ledger = await delivery.ledger(under_way.run)
+        assert ledger.produced == 50, "frames that were given up on have numbers, too"
+        assert ledger.in_flight == 3
+        newest = await delivery.worker().take(["cam"], 10)
+        assert [one.seq for one in newest][-2:] == [48, 49]
+
+    async def test_stream_that_is_full_drops_the_oldest(self, delivery: Delivery) -> None:
+        source = ScriptedSource()
+        async with producing(delivery, source, "live") as under_way:
+            for number in range(10):
+                source.give(scripted_frame(number))
+                await under_way.offered(number + 1)
+            source.end()
+            await under_way.task
+        ledger = await delivery.ledger(under_way.run)
+        assert (ledger.produced, ledger.dropped, ledger.in_flight) == (10, 7, 3)
+        assert ledger.causes == {"dropped:no-room": 7}
+
+    async def test_frame_is_not_late_when_nothing_is_slow(self, delivery: Delivery) -> None:
+        source = open_source("testcard://?athletes=1&size=320x180&fps=20&seconds=0.5")
+        async with producing(delivery, source, "live") as under_way:
+            await under_way.task
+            assert 0 < under_way.producer.offering.late_s < 30
+        assert (await delivery.ledger(under_way.run)).produced == 10
+
+
+class TestWhatIsTaken:
+    async def test_skipped_frames_get_no_number(self, delivery: Delivery) -> None:
+        async with (
+            working(delivery) as took,
+            producing(delivery, ScriptedSource(20), thinning=Thinning(every=3)) as under_way,
+        ):
+            await under_way.task
+            await all_ok(delivery, under_way.run, 7)
+        assert [frame.seq for frame in took] == [*range(7)]
+        assert [frame.media_time_s for frame in took] == [n / 25 for n in range(0, 20, 3)]
+        assert under_way.producer.seen == 20
+
+    async def test_at_most_so_many_a_second(self, delivery: Delivery) -> None:
+        async with (
+            working(delivery) as took,
+            producing(delivery, ScriptedSource(50), thinning=Thinning(max_fps=5)) as under_way,
+        ):
+            await under_way.task
+            await all_ok(delivery, under_way.run, 10)
+        assert [frame.media_time_s for frame in took] == [n / 25 for n in range(0, 50, 5)]
+
+    async def test_shrunk_pictures_still_show_the_whole_source(self, delivery: Delivery) -> None:
+        async with (
+            working(delivery) as took,
+            producing(delivery, ScriptedSource(1), encoder=Encoder(max_side=32)) as under_way,
+        ):
+            await under_way.task
+            await all_ok(delivery, under_way.run, 1)
+        assert took[0].encoded_size() == (32, 24)
+        assert (took[0].width, took[0].height, took[0].view) == (64, 48, (0, 0, 64, 48))
+
+    async def test_a_looped_test_card_is_encoded_once(self, delivery: Delivery) -> None:
+        source = open_source("testcard://?athletes=1&size=320x180&fps=10&seconds=2&loop=0.5", pace="unpaced")
+        async with working(delivery) as took, producing(delivery, source) as under_way:
+            await under_way.task
+            await all_ok(delivery, under_way.run, 20)
+        assert [frame.data for frame in took] == 4 * [frame.data for frame in took[:5]]
+        assert len({frame.data for frame in took}) == 5
+        assert {frame.encoded_ms for frame in took} == {0}, "all was encoded before the first frame"
+
+    async def test_the_label_says_which_frame_it_is(self, delivery: Delivery) -> None:
+        labels: list[str] = []
+        source = ScriptedSource()
+        source.give(*(scripted_frame(number, labels=labels) for number in range(3)))
+        source.end()
+        async with producing(delivery, source) as under_way:
+            await under_way.task
+        run = under_way.run.number
+        assert labels == [
+            f"cam  run {run}  seq 0  22:13:20.000 UTC",
+            f"cam  run {run}  seq 1  22:13:20.040 UTC",
+            f"cam  run {run}  seq 2  22:13:20.080 UTC",
+        ]
+
+
+class TestEnds:
+    async def test_when_told_to_stop(self, delivery: Delivery) -> None:
+        source = ScriptedSource()
+        source.give(scripted_frame(0), scripted_frame(1))
+        async with producing(delivery, source, "live") as under_way:
+            await under_way.offered(2)
+            under_way.stop.set()
+            await under_way.task
+        assert source.closed
+        assert await delivery.told() == [("end", 2, "stopped")]
+        assert (await delivery.ledger(under_way.run)).state == "ended"
+
+    async def test_while_it_waits_for_room(self, delivery: Delivery) -> None:
+        async with producing(delivery, ScriptedSource(100)) as under_way:
+            await under_way.offered(4)
+            under_way.stop.set()
+            await under_way.task
+        ledger = await delivery.ledger(under_way.run)
+        assert (ledger.state, ledger.produced, ledger.in_flight) == ("ended", 4, 4)
+        [end] = [record for record in await delivery.records() if record.status == "end"]
+        assert (end.seq, end.cause) == (4, "stopped")
+
+    async def test_when_the_source_breaks(self, delivery: Delivery) -> None:
+        source = ScriptedSource()
+        source.give(scripted_frame(0), scripted_frame(1), SourceError("the cable is out"))
+        async with producing(delivery, source) as under_way:
+            with pytest.raises(KinestreamError, match="the source ended early: the cable is out") as raised:
+                await under_way.task
+        assert not isinstance(raised.value, UsageError), "that would be exit code 2"
+        [end] = await delivery.records()
+        assert (end.status, end.seq) == ("end", 2)
+        assert "source-failed" in end.cause
+        assert "the cable is out" in end.cause
+
+    async def test_when_the_source_has_a_bug(self, delivery: Delivery) -> None:
+        source = ScriptedSource()
+        source.give(scripted_frame(0), ZeroDivisionError("a bug"))
+        async with producing(delivery, source) as under_way:
+            with pytest.raises(ZeroDivisionError, match="a bug"):
+                await under_way.task
+        [end] = await delivery.records()
+        assert (end.status, end.seq) == ("end", 1)
+
+    async def test_when_somebody_else_produces_the_camera(self, delivery: Delivery) -> None:
+        source = ScriptedSource()
+        source.give(scripted_frame(0))
+        async with producing(delivery, source, "live") as under_way:
+            await under_way.offered(1)
+            newer = await delivery.begin("live")
+            source.give(scripted_frame(1))
+            with pytest.raises(Fenced, match="a newer run of this camera has begun"):
+                await under_way.task
+        assert source.closed
+        assert await delivery.told() == [("end", 1, "next-run")], "the newer run ended the older one, once"
+        assert (await delivery.ledger(newer)).state == "open"
+
+    async def test_without_a_frame(self, delivery: Delivery) -> None:
+        async with producing(delivery, ScriptedSource(0)) as under_way:
+            await under_way.task
+        assert await delivery.told() == [("end", 0, "")]
+
+    async def test_with_a_bad_name_before_anything_is_sent(self, delivery: Delivery) -> None:
+        with pytest.raises(UsageError, match="a camera name"):
+            Producer(delivery.redis, ScriptedSource(1), camera="no spaces", lane="live", keys=delivery.keys)
+        assert await delivery.everything() == {}
+
+
+class TestLostRuns:
+    async def test_a_new_run_goes_on_with_the_frame_at_hand(self, delivery: Delivery) -> None:
+        source = ScriptedSource()
+        async with producing(delivery, source) as under_way:
+            source.give(scripted_frame(0), scripted_frame(1))
+            await under_way.offered(2)
+            snapshot = await delivery.snapshot()
+            source.give(scripted_frame(2), scripted_frame(3))
+            await under_way.offered(4)
+            await delivery.come_back_with(snapshot)
+            source.give(*map(scripted_frame, (4, 5)))
+            source.end()
+            await wait_until(lambda: len(under_way.producer.offering.runs) == 2, "a new run")
+            async with working(delivery) as took:
+                await under_way.task
+                await all_ok(delivery, under_way.run, 2)
+        old, new = under_way.producer.offering.runs
+        assert new.number > old.number
+        of_new = [frame for frame in took if frame.run == new.number]
+        assert [(frame.seq, frame.media_time_s) for frame in of_new] == [(0, 4 / 25), (1, 5 / 25)]
+        ledger = await delivery.ledger(old)
+        assert (ledger.produced, ledger.lost, ledger.state) == (4, 2, "ended")
+        ends = {r.run: (r.seq, r.lost_from) for r in await delivery.records() if r.status == "end"}
+        assert ends == {old.number: (4, 2), new.number: (2, None)}
+
+    async def test_frames_given_up_on_meanwhile_belong_to_the_new_run(self, delivery: Delivery) -> None:
+        source = ScriptedSource()
+        async with producing(delivery, source, "live") as under_way:
+            source.give(scripted_frame(0))
+            await under_way.offered(1)
+            await delivery.come_back_with({})
+            source.give(scripted_frame(1, image=TOO_TALL), scripted_frame(2))
+            await under_way.offered(2)
+            source.end()
+            await under_way.task
+        ledger = await delivery.ledger(under_way.run)
+        assert (ledger.produced, ledger.dropped, ledger.in_flight) == (2, 1, 1)
+        assert ledger.causes == {"dropped:encoder-failed": 1}
+
+    async def test_at_the_very_end_only_the_end_is_left_to_tell(self, delivery: Delivery) -> None:
+        source = ScriptedSource()
+        async with producing(delivery, source) as under_way:
+            source.give(scripted_frame(0))
+            await under_way.offered(1)
+            await delivery.come_back_with({})
+            source.end()
+            await under_way.task
+        [end] = await delivery.records()
+        assert (end.status, end.seq, end.lost_from) == ("end", 1, 0)
+
+
+class TestOutages:
+    async def test_live_frames_of_an_outage_are_accounted_for(
+        self, own_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        server = own_server(durable=True)
+        async with connect(server.url) as redis:
+            delivery, source = Delivery(redis, Keys()), ScriptedSource()
+            async with producing(delivery, source, "live") as under_way:
+                source.give(scripted_frame(0))
+                await under_way.offered(1)
+                server.kill()
+                source.give(scripted_frame(1))
+                await wait_until(lambda: under_way.producer.offering.away, "the outage to be noticed")
+                for number in range(2, 20):
+                    source.give(scripted_frame(number))
+                await wait_until(lambda: under_way.producer.seen == 20, "the camera to go on")
+                server.start()
+                await under_way.offered(4)  # 0, the one at hand, and the two newest
+                source.end()
+                await under_way.task
+            ledger = await delivery.ledger(under_way.run)
+            assert ledger.produced == 20
+            assert ledger.causes["dropped:redis-away"] == 16
+            assert len(under_way.producer.offering.runs) == 1
+        assert any("Redis is away" in line for line in caplog.messages)
+        assert any("Redis is back" in line for line in caplog.messages)
+
+    async def test_every_frame_loses_nothing_in_an_outage(self, own_server: Callable[..., Server]) -> None:
+        server = own_server(durable=True)
+        async with connect(server.url) as redis:
+            delivery = Delivery(redis, Keys(), Limits(every_frame_room=100))
+            source = ScriptedSource()
+            async with producing(delivery, source) as under_way:
+                source.give(*map(scripted_frame, range(5)))
+                await under_way.offered(5)
+                server.kill()
+                source.give(*map(scripted_frame, range(5, 40)))
+                source.end()
+                await wait_until(lambda: under_way.producer.offering.away, "the outage to be noticed")
+                server.start()
+                await under_way.task
+            ledger = await delivery.ledger(under_way.run)
+            assert (ledger.produced, ledger.in_flight) == (40, 40)
+            assert [one.seq for one in await delivery.worker().take(["cam"], 50)] == [*range(40)]
+
+    async def test_server_that_comes_back_empty_is_a_new_run(self, own_server: Callable[..., Server]) -> None:
+        server = own_server()
+        async with connect(server.url) as redis:
+            delivery, source = Delivery(redis, Keys()), ScriptedSource()
+            async with producing(delivery, source) as under_way:
+                source.give(scripted_frame(0))
+                await under_way.offered(1)
+                server.restart()
+                source.give(scripted_frame(1))
+                source.end()
+                await under_way.task
+            old, new = under_way.producer.offering.runs
+            assert (await delivery.ledger(old)).lost == 1
+            assert (await delivery.ledger(new)).produced == 1
+
+    async def test_stop_ends_the_wait_for_a_server(self, own_server: Callable[..., Server]) -> None:
+        server = own_server()
+        async with connect(server.url) as redis:
+            source = ScriptedSource()
+            async with producing(Delivery(redis, Keys()), source, "live") as under_way:
+                source.give(scripted_frame(0))
+                await under_way.offered(1)
+                server.kill()
+                source.give(scripted_frame(1))
+                await wait_until(lambda: under_way.producer.offering.away, "the outage to be noticed")
+                under_way.stop.set()
+                with pytest.raises(RedisUnavailable, match="stopped while Redis was away"):
+                    await under_way.task
+
+
+class TestWantOfMemory:
+    async def fill(self, redis: Redis) -> None:
+        """Leave no memory, until `make_room`."""
+        used = int((await redis.info("memory"))["used_memory"])
+        await redis.config_set("maxmemory", used // 2)
+
+    async def make_room(self, redis: Redis) -> None:
+        await redis.config_set("maxmemory", 0)
+
+    async def test_live_frames_are_given_up_on(
+        self, own_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with connect(own_server().url) as redis:
+            delivery, source = Delivery(redis, Keys(), Limits(live_room=50)), ScriptedSource()
+            async with producing(delivery, source, "live") as under_way:
+                source.give(scripted_frame(0))
+                await under_way.offered(1)
+                await self.fill(redis)
+                for number in (1, 2, 3):
+                    source.give(scripted_frame(number))
+                    await wait_until(
+                        lambda: under_way.producer.offering.given_up == number, "a frame to be given up on"
+                    )
+                await self.make_room(redis)
+                source.give(scripted_frame(4))
+                await under_way.offered(2)
+                source.end()
+                await under_way.task
+            ledger = await delivery.ledger(under_way.run)
+            assert (ledger.produced, ledger.in_flight) == (5, 2)
+            assert ledger.causes == {"dropped:redis-full": 3}
+        assert len([line for line in caplog.messages if "no memory left" in line]) == 1
+
+    async def test_every_frame_waits(self, own_server: Callable[..., Server]) -> None:
+        async with connect(own_server().url) as redis:
+            delivery, source = Delivery(redis, Keys(), Limits(every_frame_room=50)), ScriptedSource()
+            async with producing(delivery, source) as under_way:
+                source.give(scripted_frame(0))
+                await under_way.offered(1)
+                await self.fill(redis)
+                source.give(*map(scripted_frame, range(1, 30)))
+                source.end()
+                await wait_until(lambda: under_way.producer.seen > 8, "the handover to fill")
+                await self.make_room(redis)
+                await under_way.task
+            ledger = await delivery.ledger(under_way.run)
+            assert (ledger.produced, ledger.in_flight) == (30, 30)
+
+    async def test_run_begins_when_there_is_memory(
+        self, own_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with connect(own_server().url) as redis:
+            delivery = Delivery(redis, Keys())
+            await self.fill(redis)
+            async with producing(delivery, ScriptedSource(2)) as under_way:
+                await wait_until(lambda: "no memory left" in caplog.text, "the want of memory to be told")
+                await self.make_room(redis)
+                await under_way.task
+            assert (await delivery.ledger(under_way.run)).produced == 2

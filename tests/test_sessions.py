@@ -1,0 +1,132 @@
+"""Which device and how many threads a session comes up with, and what is said when it does not.
+
+CUDA itself cannot be tested where there is none: only what happens if it is asked for and does not come up.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto
+
+from kinestream.errors import EngineError, ModelError, UsageError
+from kinestream_workers.engines import open_engine, sessions
+from rtmo_graphs import JOINTS, constant, crowd
+
+CUDA_IS_HERE = sessions.CUDA in onnxruntime.get_available_providers()
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CPU", ""])
+def test_devices_that_do_not_exist(tmp_path: Path, device: str) -> None:
+    with pytest.raises(UsageError, match="device must be auto, cpu, cuda or cuda:N, got"):
+        open_engine(crowd(tmp_path / "net.onnx"), device=device)
+
+
+def test_threads_must_be_positive(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="threads must be at least 1, got 0"):
+        open_engine(crowd(tmp_path / "net.onnx"), threads=0)
+
+
+def test_auto_is_the_cpu_where_there_is_no_cuda(tmp_path: Path) -> None:
+    if CUDA_IS_HERE:
+        pytest.skip("this onnxruntime has CUDA")
+    engine = open_engine(crowd(tmp_path / "net.onnx"))
+    assert f"on CPUExecutionProvider, {sessions.usable_cores()} thread" in engine.description
+
+
+@pytest.mark.parametrize("device, index", [("cuda", 0), ("cuda:1", 1)])
+def test_cuda_that_is_not_there_is_an_error(tmp_path: Path, device: str, index: int) -> None:
+    if CUDA_IS_HERE:
+        pytest.skip("this onnxruntime has CUDA")
+    with pytest.raises(EngineError, match=f"cuda:{index}: this onnxruntime has no CUDA"):
+        open_engine(crowd(tmp_path / "net.onnx"), device=device)
+
+
+@pytest.fixture
+def cuda_that_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make onnxruntime claim CUDA and come up on the CPU, as it does when a library of CUDA is missing."""
+    if CUDA_IS_HERE:
+        pytest.skip("this onnxruntime has CUDA")
+    real = onnxruntime.InferenceSession
+
+    def quietly_on_cpu(path: Path, options: object, providers: list[object], **more: object) -> object:
+        return real(path, options, providers=[sessions.CPU], **more)
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [sessions.CUDA, sessions.CPU])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", quietly_on_cpu)
+
+
+@pytest.mark.usefixtures("cuda_that_falls_back")
+def test_cuda_that_falls_back_is_an_error_if_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(
+        EngineError, match="cuda:0 did not come up: onnxruntime fell back to CPUExecutionProvider"
+    ):
+        open_engine(crowd(tmp_path / "net.onnx"), device="cuda")
+
+
+@pytest.mark.usefixtures("cuda_that_falls_back")
+def test_cuda_that_falls_back_is_a_warning_if_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        engine = open_engine(crowd(tmp_path / "net.onnx"), device="auto")
+    assert "on CPUExecutionProvider" in engine.description
+    assert "cuda:0 did not come up" in caplog.text and "using the CPU" in caplog.text
+
+
+@pytest.mark.usefixtures("cuda_that_falls_back")
+def test_a_broken_file_is_not_blamed_on_cuda(tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_text("this is not ONNX")
+    with pytest.raises(ModelError, match=r"broken\.onnx"):
+        open_engine(tmp_path / "broken.onnx", device="cuda")
+
+
+@pytest.mark.parametrize(
+    "limit, cpus",
+    [
+        ("max 100000\n", 8),
+        ("200000 100000\n", 2),
+        ("150000 100000\n", 1),
+        ("50000 100000\n", 0),
+        ("odd", 8),
+        (None, 8),
+    ],
+)
+def test_a_containers_quota_is_read(tmp_path: Path, limit: str | None, cpus: int) -> None:
+    if limit is not None:
+        (tmp_path / "cpu.max").write_text(limit)
+    assert sessions._quota(tmp_path / "cpu.max", default=8) == cpus
+
+
+def test_the_default_threads_fit_this_process() -> None:
+    assert 1 <= sessions.usable_cores() <= (os.cpu_count() or 1)
+
+
+def test_a_number_of_people_that_varies_is_no_news(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Exports declare the N of the picture they were traced with; by default each run would warn about it."""
+    dets = (TensorProto.FLOAT, ("b", 50, 5))
+    keypoints = (TensorProto.FLOAT, ("b", 50, JOINTS, 3))
+    nobody = np.zeros((0, 5), np.float32)
+    path = constant(tmp_path / "net.onnx", nobody, outputs={"dets": dets, "keypoints": keypoints}, vague=True)
+    loud = onnxruntime.InferenceSession(path, providers=[sessions.CPU])
+    loud.run(None, {"input": np.zeros((1, 3, 64, 64), np.float32)})
+    assert "dets" in capfd.readouterr().err, "onnxruntime no longer warns: drop LOG_ERRORS_ONLY"
+    open_engine(path, device="cpu").warm_up(2)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
+    """onnxruntime's telemetry, on by default, begins with writing an identifier of this user into a cache."""
+    model = crowd(tmp_path / "net.onnx")
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_", "CI"))}
+    program = f"from kinestream_workers.engines import open_engine; open_engine({str(model)!r})"
+    subprocess.run([sys.executable, "-c", program], env=kept | {"HOME": str(home)}, check=True, timeout=60)
+    assert list(home.rglob("*")) == []

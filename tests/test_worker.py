@@ -1,0 +1,299 @@
+"""What a worker promises, on a real server, with an engine that does what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from engines import ScriptedEngine
+from frames import frame, offer
+from kinestream.delivery import Limits
+from kinestream.errors import EngineError, UnsupportedVersion
+from kinestream.groupconsumer import GroupConsumer
+from kinestream.keys import Keys
+from kinestream.ledger import read_ledger
+from kinestream.messages import PoseResult
+from kinestream.redis import connect
+from kinestream.run import Run
+from kinestream_workers.settings import WorkerSettings
+from kinestream_workers.worker import Worker
+from redis.asyncio import Redis
+from servers import Server
+from waiting import wait_until
+
+LIMITS = Limits(lease_ms=300)
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    return ScriptedEngine()
+
+
+@pytest.fixture
+def begin(redis: Redis, keys: Keys) -> Callable[..., Any]:
+    async def begin(camera: str, lane: str = "every-frame") -> Run:
+        return await Run.begin(redis, camera, lane=lane, keys=keys)  # type: ignore[arg-type]
+
+    return begin
+
+
+@pytest.fixture
+def work(redis: Redis, keys: Keys, engine: ScriptedEngine) -> Callable[..., Any]:
+    """Return a context manager that runs a worker; on the way out it is drained and must end without error."""
+
+    @asynccontextmanager
+    async def work(**settings: Any) -> AsyncIterator[SimpleNamespace]:
+        chosen = WorkerSettings(**{"max_batch": 2, "decode_threads": 2, **settings})
+        worker = Worker(GroupConsumer(redis, chosen.name, keys=keys, limits=LIMITS), engine, chosen)
+        stop = asyncio.Event()
+        task = asyncio.create_task(worker.run(stop))
+        try:
+            yield SimpleNamespace(worker=worker, task=task, stop=stop)
+        finally:
+            stop.set()
+            engine.gate.set()
+        await task
+
+    return work
+
+
+@pytest.fixture
+def published(redis: Redis, keys: Keys) -> Callable[..., Any]:
+    """Return a function that waits until so many records of frames are published, and returns them in order."""
+
+    async def published(count: int) -> list[PoseResult]:
+        async def enough() -> list[PoseResult]:
+            entries = await redis.xrange(keys.results)
+            results = [PoseResult.unpack(fields[b"result"]) for _, fields in entries]
+            results = [result for result in results if result.status != "end"]
+            return results if len(results) >= count else []
+
+        results: list[PoseResult] = await wait_until(enough, f"{count} records")
+        assert len(results) == count
+        return results
+
+    return published
+
+
+async def test_every_frame_is_published_once_with_its_own_people(begin, work, published, engine) -> None:
+    run = await begin("left")
+    for seq in range(7):
+        await run.offer(frame(run, seq, grey=10 * seq))
+    async with work() as running:
+        results = await published(7)
+    assert sorted(result.seq for result in results) == list(range(7))
+    for result in results:
+        assert result.status == "ok"
+        assert result.people[0].box[0] == pytest.approx(10 * result.seq, abs=1)
+        assert (result.model, result.skeleton, result.media_time_s) == ("scripted", "coco17", result.seq / 30)
+        assert set(result.timings) == {"encoded", "queued", "decoded", "waited", "inferred"}
+    assert all(len(batch) <= 2 for batch in engine.batches)
+    assert running.worker.committed == 7
+
+
+async def test_a_camera_that_floods_does_not_starve_another(begin, work, published, engine) -> None:
+    flood, other = await begin("a-flood"), await begin("b-other")
+    await offer(flood, 40)
+    await offer(other, 4)
+    async with work():
+        results = await published(44)
+    last_of_other = max(index for index, result in enumerate(results) if result.camera == "b-other")
+    assert last_of_other < 16
+
+
+async def test_it_never_holds_more_than_it_has_room_for(redis, keys, begin, work, published, engine) -> None:
+    run = await begin("left")
+    await offer(run, 30)
+    engine.gate.clear()
+    async with work(max_batch=2) as running:
+        # While one batch is in the session, the next one waits decoded, and nothing more is taken.
+        await wait_until(lambda: engine.arrived == 1 and running.worker._ready.qsize() == 1, "two batches")
+        assert (await read_ledger(redis, "left", run.number, keys=keys)).held == 4
+        engine.gate.set()
+        await published(30)
+
+
+async def test_a_camera_that_comes_later_is_found(begin, work, published) -> None:
+    async with work():
+        await asyncio.sleep(0)
+        await offer(await begin("late"), 1)
+        await published(1)
+        await offer(await begin("later"), 1)
+        assert {result.camera for result in await published(2)} == {"late", "later"}
+
+
+async def test_an_undecodable_frame_fails_and_its_neighbours_do_not(redis, keys, begin, work, published) -> None:
+    run = await begin("left")
+    whole = frame(run, 0)
+    await run.offer(whole)
+    await run.offer(frame(run, 1, data=whole.data[: len(whole.data) // 2]))
+    await run.offer(frame(run, 2))
+    async with work(max_batch=4):
+        results = await published(3)
+    assert {result.seq: result.status for result in results} == {0: "ok", 1: "failed", 2: "ok"}
+    assert next(result.cause for result in results if result.seq == 1) == "undecodable"
+    ((_, dead),) = await redis.xrange(keys.dead)
+    assert dead[b"name"].decode() == f"{run.number}-1"
+    assert b"MessageError" in dead[b"error"]
+
+
+class _Garbage:
+    """Stands for a frame whose message is not what a producer should send."""
+
+    def __init__(self, run: Run, packed: bytes) -> None:
+        self._frame, self._packed = frame(run, run.produced), packed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._frame, name)
+
+    def pack(self) -> bytes:
+        return self._packed
+
+
+async def test_a_message_of_garbage_fails_under_the_name_that_redis_gave_it(begin, work, published) -> None:
+    run = await begin("left")
+    await run.offer(_Garbage(run, b"\xc1garbage"))
+    other = await begin("right")
+    await run.offer(_Garbage(run, frame(other, 9).pack()))
+    async with work():
+        results = await published(2)
+    assert [(r.camera, r.seq, r.status, r.cause) for r in results] == [
+        ("left", 0, "failed", "undecodable"),
+        ("left", 1, "failed", "undecodable"),
+    ]
+
+
+async def test_a_message_of_a_newer_version_is_handed_back_and_ends_the_worker(
+    redis, keys, begin, work, engine
+) -> None:
+    run = await begin("left")
+    newer = frame(run, 0).pack().replace(b"\xa7version\x01", b"\xa7version\x63")
+    await run.offer(_Garbage(run, newer))
+    with pytest.raises(UnsupportedVersion, match="upgrade"):
+        async with work() as running:
+            await asyncio.wait({running.task}, timeout=20)
+    ledger = await read_ledger(redis, "left", run.number, keys=keys)
+    assert (ledger.in_flight, ledger.held, ledger.failed) == (1, 0, 0)
+    (again,) = await GroupConsumer(redis, "newer", keys=keys).take(["left"], 1)
+    assert again.deliveries == 1
+
+
+async def test_a_live_frame_past_its_age_is_stale_and_never_inferred(begin, work, published, engine) -> None:
+    run = await begin("left", "live")
+    await offer(run, 2)
+    async with work(max_age_ms=0):
+        results = await published(2)
+    assert [(result.status, result.cause) for result in results] == [("stale", "too-old")] * 2
+    assert engine.batches == []
+
+
+async def test_the_frame_that_breaks_a_batch_fails_alone(redis, keys, begin, work, published, engine) -> None:
+    run = await begin("left")
+    engine.poison = {200}
+    for seq, grey in enumerate([10, 200, 30, 40]):
+        await run.offer(frame(run, seq, grey=grey))
+    async with work(max_batch=4, max_attempts=3):
+        results = await published(4)
+    assert {r.seq: (r.status, r.cause) for r in results} == {
+        0: ("ok", ""),
+        1: ("failed", "engine-failed"),
+        2: ("ok", ""),
+        3: ("ok", ""),
+    }
+    ((_, dead),) = await redis.xrange(keys.dead)
+    assert dead[b"deliveries"] == b"3"
+    assert b"the test said so" in dead[b"traceback"]
+
+
+async def test_a_broken_engine_ends_the_worker_and_condemns_no_frame(
+    redis, keys, begin, work, engine
+) -> None:
+    run = await begin("left")
+    await offer(run, 6)
+    engine.broken = True
+    with pytest.raises(EngineError, match="every frame"):
+        async with work() as running:
+            await asyncio.wait({running.task}, timeout=20)
+    ledger = await read_ledger(redis, "left", run.number, keys=keys)
+    assert (ledger.in_flight, ledger.held, ledger.failed) == (6, 0, 0)
+    assert await redis.xlen(keys.dead) == 0
+
+
+async def test_an_engine_that_hangs_ends_the_worker(redis, keys, begin, work, engine) -> None:
+    run = await begin("left")
+    await offer(run, 3)
+    engine.gate.clear()
+    with pytest.raises(EngineError, match="giving up"):
+        async with work(max_hold_s=0.2) as running:
+            await asyncio.wait({running.task}, timeout=20)
+    ledger = await read_ledger(redis, "left", run.number, keys=keys)
+    assert (ledger.in_flight, ledger.held) == (3, 0)
+
+
+async def test_a_draining_worker_commits_its_batch_and_hands_back_the_rest(
+    redis, keys, begin, work, published, engine
+) -> None:
+    run = await begin("left")
+    await offer(run, 9)
+    engine.gate.clear()
+    async with work(max_batch=2) as running:
+        await wait_until(lambda: engine.arrived == 1 and running.worker._ready.qsize() == 1, "two batches")
+        running.stop.set()
+        await asyncio.sleep(0.05)  # the worker learns of it before its batch comes back
+        engine.gate.set()
+    await published(2)
+    ledger = await read_ledger(redis, "left", run.number, keys=keys)
+    assert (ledger.in_flight, ledger.held) == (7, 0)
+    assert {held.deliveries for held in await GroupConsumer(redis, "next", keys=keys).take(["left"], 9)} == {1}
+    consumers = await redis.xinfo_consumers(keys.frames("left"), "workers")
+    assert running.worker._settings.name.encode() not in {consumer["name"] for consumer in consumers}
+
+
+async def test_frames_of_a_dead_worker_are_finished_by_others(redis, keys, begin, work, published) -> None:
+    run = await begin("left")
+    await offer(run, 5)
+    dead = GroupConsumer(redis, "dead", keys=keys, limits=LIMITS)
+    assert len(await dead.take(["left"], 3)) == 3
+    async with work():
+        results = await published(5)
+    assert sorted(result.seq for result in results) == list(range(5))
+
+
+async def test_a_long_inference_keeps_its_leases(redis, keys, begin, work, published, engine) -> None:
+    run = await begin("left")
+    await offer(run, 2)
+    engine.gate.clear()
+    other = GroupConsumer(redis, "other", keys=keys, limits=LIMITS)
+    async with work():
+        await wait_until(lambda: engine.arrived == 1, "the batch in the session")
+        for _ in range(3 * LIMITS.lease_ms // 100):  # well beyond a lease, someone else sweeping all the while
+            await asyncio.sleep(0.1)
+            await other.sweep(["left"])
+        assert await other.take(["left"], 2) == []
+        engine.gate.set()
+        await published(2)
+
+
+async def test_it_goes_on_after_a_restart_of_redis(
+    keys: Keys, own_server: Callable[..., Server], engine: ScriptedEngine
+) -> None:
+    server = own_server(durable=True)
+    async with connect(server.url) as redis:
+        run = await Run.begin(redis, "left", lane="every-frame", keys=keys)
+        settings = WorkerSettings(max_batch=2)
+        worker = Worker(GroupConsumer(redis, settings.name, keys=keys, limits=LIMITS), engine, settings)
+        stop = asyncio.Event()
+        task = asyncio.create_task(worker.run(stop))
+        await offer(run, 5)
+        await wait_until(lambda: worker.committed == 5, "the first frames")
+        server.restart()
+        await offer(run, 5)
+        await wait_until(lambda: worker.committed == 10, "the frames after the restart")
+        stop.set()
+        await task
+        ledger = await read_ledger(redis, "left", run.number, keys=keys)
+        assert (ledger.produced, ledger.ok, ledger.in_flight) == (10, 10, 0)

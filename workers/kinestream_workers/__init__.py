@@ -1,0 +1,1 @@
+"""Frames stream to results stream: reading, batching, inference, committing."""

@@ -1,0 +1,188 @@
+"""One worker: reader → batcher → decode pool → engine → commit, each stage a task, none waiting for more than
+its own.
+
+While batch k is in the session, batch k+1 is decoded into the other of two tensors, and batch k−1 is
+committed. Told to stop, the worker finishes the batch in the session, commits it, and hands everything else
+back.
+
+Not for: what the stages do inside; each has a file of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinestream.errors import KinestreamError
+from kinestream.groupconsumer import GroupConsumer, Held, Outcome
+from kinestream.redis import BLOCK_MS, through_outages
+from kinestream_workers.batcher import Batcher
+from kinestream_workers.engines import Engine
+from kinestream_workers.inference import Inference
+from kinestream_workers.leases import Leases, sweep
+from kinestream_workers.preparing import Batch, Preparer, Taken
+from kinestream_workers.reader import Reader
+from kinestream_workers.settings import WorkerSettings
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+_TENSORS = 2
+"""One in the session, one being filled."""
+
+_GOODBYE_S = 5.0
+"""For handing back on the way out; if Redis is away for longer, the leases run out by themselves."""
+
+
+class Worker:
+    """A worker on one engine; `committed` counts the frames whose outcome it published."""
+
+    def __init__(self, consumer: GroupConsumer, engine: Engine, settings: WorkerSettings) -> None:
+        self.committed = 0
+        self._consumer = consumer
+        self._settings = settings
+        self._room_changed = asyncio.Event()
+        self._leases = Leases(consumer, settings.max_hold_s, self._room_changed)
+        self._batcher: Batcher[Taken] = Batcher(settings.max_batch, settings.max_wait_ms / 1000)
+        self._preparer = Preparer(settings)
+        self._inference = Inference(engine, settings)
+        self._received = asyncio.Event()
+        self._reader = Reader(consumer, self._room, self._room_changed, self._receive)
+        self._tensors: asyncio.Queue[NDArray[np.float32]] = asyncio.Queue()
+        for _ in range(_TENSORS):
+            self._tensors.put_nowait(engine.new_batch(settings.max_batch))
+        self._ready: asyncio.Queue[Batch | None] = asyncio.Queue()
+        self._outcomes: asyncio.Queue[Sequence[Outcome] | None] = asyncio.Queue()
+        self._before_commit = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then drain.
+
+        Raises `UnsupportedVersion` when a frame is newer than this program, and `EngineError` when the engine
+        is broken or hangs; what was held is handed back first.
+        """
+        ending = asyncio.Event()
+        told = asyncio.create_task(stop.wait())
+        reading = asyncio.create_task(self._reader.run(ending))
+        stages = [
+            asyncio.create_task(stage)
+            for stage in (self._prepare(ending), self._infer(ending), self._commit())
+        ]
+        upkeep = [
+            asyncio.create_task(self._leases.keep()),
+            asyncio.create_task(sweep(self._consumer, lambda: self._reader.cameras)),
+        ]
+        pending: set[asyncio.Task[Any]] = {told, reading, *stages, *upkeep}
+        try:
+            while not pending.isdisjoint({reading, *stages}):
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                ending.set()  # whichever ends, told or failed, ends the others
+                for task in done:
+                    task.result()
+        finally:
+            ending.set()
+            # The reader looks at the event by itself: a blocked read that is cancelled would strand a frame.
+            await asyncio.wait({reading}, timeout=2 * BLOCK_MS / 1000)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+            self._inference.close()
+            self._preparer.close()
+            await self._say_goodbye()
+
+    def _room(self) -> int:
+        """Frames that can be taken now: a batch for each tensor, and one more that is being committed."""
+        batch = self._settings.max_batch
+        return min(_TENSORS * batch - self._before_commit, (_TENSORS + 1) * batch - len(self._leases.held()))
+
+    def _receive(self, held: Sequence[Held]) -> None:
+        now_s = time.monotonic()
+        self._leases.add(held)
+        self._before_commit += len(held)
+        for frame in held:
+            self._batcher.add(Taken(frame, now_s), now_s, alone=frame.deliveries > 1)
+        self._received.set()
+
+    async def _prepare(self, stop: asyncio.Event) -> None:
+        """Cut batches when they are due, and a tensor is free to take them."""
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            while not stop.is_set():
+                tensor = await _unless(stopping, self._tensors.get())
+                if tensor is None or not await self._due(stopping):
+                    break
+                batch = await self._preparer.prepare(self._batcher.pop(), tensor)
+                self._ready.put_nowait(batch)
+        finally:
+            stopping.cancel()
+            self._ready.put_nowait(None)
+
+    async def _due(self, stopping: asyncio.Future[Any]) -> bool:
+        """Wait until the next batch is due; false if the worker is told to stop before."""
+        while not stopping.done():
+            due_in = self._batcher.due_in(time.monotonic())
+            if due_in == 0:
+                return True
+            self._received.clear()
+            await _unless(stopping, self._received.wait(), due_in)
+        return False
+
+    async def _infer(self, stop: asyncio.Event) -> None:
+        try:
+            while (batch := await self._ready.get()) is not None and not stop.is_set():
+                inferred = await self._inference.run(batch)
+                self._tensors.put_nowait(batch.tensor)
+                self._before_commit -= len(batch.images) + len(batch.settled)
+                self._room_changed.set()
+                if inferred.again:
+                    await self._leases.hand_back(inferred.again, counted=True)
+                self._outcomes.put_nowait(inferred.outcomes)
+        finally:
+            self._outcomes.put_nowait(None)
+
+    async def _commit(self) -> None:
+        while (outcomes := await self._outcomes.get()) is not None:
+            counts = await through_outages(
+                partial(self._consumer.commit, outcomes), what="committing results"
+            )
+            self._leases.release(outcome.held for outcome in outcomes)
+            self.committed += sum(counts)
+            for outcome, counted in zip(outcomes, counts, strict=True):
+                if outcome.result.status == "failed":
+                    held = outcome.held
+                    _log.warning(
+                        "%s %s failed, %s: %s", held.camera, held.id, outcome.result.cause, outcome.error
+                    )
+                elif not counted:
+                    _log.info("%s %s was committed by another worker", outcome.held.camera, outcome.held.id)
+
+    async def _say_goodbye(self) -> None:
+        held = self._leases.held()
+        try:
+            async with asyncio.timeout(_GOODBYE_S):
+                await self._leases.hand_back(held, counted=False)
+                leave = partial(self._consumer.leave, self._reader.cameras)
+                await through_outages(leave, what="leaving")
+        except (TimeoutError, OSError, KinestreamError) as error:
+            _log.warning(
+                "%d frames could not be handed back, their leases will run out: %s", len(held), error
+            )
+
+
+async def _unless(
+    stopping: asyncio.Future[Any], work: Awaitable[T], timeout_s: float | None = None
+) -> T | None:
+    """The result of `work`, or None if the worker is told to stop, or the time is over, before it."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({stopping, task}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
