@@ -230,7 +230,9 @@ class Model:
 
     def expire(self, worker: str) -> list[tuple[str, Name]]:
         """The leases of all that this worker holds run out; returns what it holds."""
-        found = [(c, name) for c, at in self.cameras.items() for name in at.held if self._holding(worker, c, name)]
+        found = [
+            (c, name) for c, at in self.cameras.items() for name in at.held if self._holding(worker, c, name)
+        ]
         for camera, name in found:
             self.cameras[camera].held[name].expired = True
         return found

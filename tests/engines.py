@@ -1,4 +1,5 @@
-"""An engine whose behaviour a test decides: it waits, fails or hangs on command, and finds one person a frame.
+"""An engine whose behaviour a test decides: it waits, fails or hangs on command, and finds one person a
+frame.
 
 Not for: poses; tests of those run the real engine on real graphs.
 """
@@ -9,16 +10,19 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+
 from kinestream.errors import EngineError
 from kinestream.messages import Person
 from kinestream_workers.preprocess import Letterbox
-from numpy.typing import NDArray
 
 
 class ScriptedEngine:
-    """Batches wait at `gate`; a batch with a picture of a grey value in `poison` fails, every one if `broken`.
+    """Batches wait at `gate`; a batch with a picture of a grey value in `poison` fails, every one if
+    `broken`.
 
-    `batches` lists the grey values of each batch that was inferred. The person's box begins at the grey value.
+    `batches` lists the grey values of each batch that was inferred. The person's box begins at the grey
+    value.
     """
 
     name = "scripted"

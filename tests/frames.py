@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+
 from kinestream.messages import Frame
 from kinestream.run import Run
 

@@ -74,7 +74,7 @@ class Scenario:
 
 @st.composite
 def scenarios(draw: st.DrawFn, *, cameras: Sequence[str] = ("a", "b"), max_frames: int = 6) -> Scenario:
-    """Any interleaving that the scripts allow: no record of a run comes before the `end` of the run before it."""
+    """Any interleaving that the scripts allow: a run begins once the run before it has its `end`."""
     runs: dict[tuple[str, int], int] = {}
     queues: list[list[list[PoseResult]]] = []  # a camera: a run: its records
     for camera in cameras:

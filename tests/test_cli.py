@@ -231,29 +231,33 @@ def test_version() -> None:
     assert shown.startswith("kinestream 0.")
 
 
-PRINT_FOR_EVER = """
-import click
+PRINTING = """
+import sys, click
 from kinestream import cli
 
 @cli.kinestream.command()
-def forever():
-    while True:
-        {statement}
+def printing():
+    click.echo("line")
+    sys.stdin.read()  # until the reader has left
+    {statement}
 
-cli._Commands.get_command = lambda self, ctx, name: forever
-cli.main(["forever"])
+cli._Commands.get_command = lambda self, ctx, name: printing
+cli.main(["printing"])
 """
 
 
-@pytest.mark.parametrize("statement", ["click.echo('line')", "import sys; sys.stdout.write('line\\n')"])
-def test_a_reader_that_leaves_ends_the_command_quietly(statement: str) -> None:
-    code = PRINT_FOR_EVER.format(statement=statement)
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as printing:
-        assert printing.stdout is not None and printing.stderr is not None
+@pytest.mark.parametrize("statement", ["click.echo('more')", "sys.stdout.write('more')"])
+def test_a_reader_that_leaves_ends_the_command_quietly(
+    statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # what is left in a buffer fails only at the end
+    command = [sys.executable, "-c", PRINTING.format(statement=statement)]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, **pipes) as printing:
+        assert printing.stdin and printing.stdout and printing.stderr
         assert printing.stdout.readline() == b"line\n"
         printing.stdout.close()
+        printing.stdin.close()
         assert printing.stderr.read() == b""
     assert printing.returncode == 1
 

@@ -11,202 +11,222 @@ import asyncio
 import copy
 import os
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import servers
-from delivering import HOUR_MS, Delivery, frame, outcome
+from delivering import HOUR_MS, Delivery, outcome
 from deliverychecks import Seen, check
+from deliveryfaults import Faults
 from deliverymodel import Model, Name
+from deliverysteps import CAMERAS, LIMITS, Producers, cameras, faults
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from redis.exceptions import ConnectionError, OutOfMemoryError
+from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
-from kinestream.delivery import Limits, Scripts
-from kinestream.errors import Fenced, RunLost
 from kinestream.groupconsumer import Held
 from kinestream.keys import GROUP, Keys
-from kinestream.ledger import read_ledgers
 from kinestream.redis import connect
-from kinestream.run import Run
 
 TIMES = 30 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 1
-CAMERAS, WORKERS = ["a", "b", "c"], ["w1", "w2", "w3"]
-LIMITS = Limits(live_room=2, every_frame_room=3, lease_ms=HOUR_MS // 2)
+WORKERS = ["w1", "w2", "w3"]
 
-cameras, workers = st.sampled_from(CAMERAS), st.sampled_from(WORKERS)
-lanes = st.sampled_from(["live", "every-frame"])
-orders = st.permutations(CAMERAS).flatmap(lambda order: st.sampled_from([order, order[:1], order[:2]]))
+workers = st.sampled_from(WORKERS)
+orders = st.permutations(CAMERAS).flatmap(lambda order: st.sampled_from([order, order, order[:2], order[:1]]))
 chosen = st.sets(st.integers(0, 5), min_size=1)
-faults = st.sampled_from(["", "", "", "request lost", "reply lost", "done twice"])
+statuses = st.sampled_from(["ok", "ok", "stale", "failed"])
 
 
-class Faults:
-    """Stands between the product and the server: what happens to the next script that is sent."""
-
-    def __init__(self) -> None:
-        self.next = ""
-        self.race: Callable[[], Coroutine[Any, Any, None]] | None = None
-
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Put itself into `Scripts`."""
-        real = Scripts.call
-
-        async def call(scripts: Scripts, name: str, keys: list[str], args: list[Any]) -> Any:
-            fault, self.next = self.next, ""
-            race, self.race = self.race, None
-            if race:
-                await race()
-            if fault == "request lost":
-                raise ConnectionError
-            reply = await real(scripts, name, keys, args)
-            if reply == b"moved" or (isinstance(reply, list) and reply[:1] == [b"moved"]):
-                if fault == "dies in between":
-                    raise ConnectionError
-                self.next = fault  # for the call that will follow
-                return reply
-            if fault == "reply lost":
-                raise ConnectionError
-            return await real(scripts, name, keys, args) if fault == "done twice" else reply
-
-        monkeypatch.setattr(Scripts, "call", call)
-
-
-class Machine(RuleBasedStateMachine):
-    """Does each step for real and in the model."""
+class Pipeline(Producers):
+    """Producers, workers and a server with a hard life."""
 
     def __init__(self, runner: asyncio.Runner, delivery: Delivery, faults: Faults) -> None:
-        super().__init__()
-        self.run, self.delivery, self.faults = runner.run, delivery, faults
-        self.model, self.seen = Model(CAMERAS, LIMITS), Seen()
-        self.saved: tuple[dict[bytes, bytes], Model] = {}, copy.deepcopy(self.model)
-        self.producers: dict[str, list[Run]] = {camera: [] for camera in CAMERAS}
-        self.lost: dict[Run, int] = {}
+        super().__init__(runner, delivery, faults)
+        self.seen = Seen()
         self.workers = {name: delivery.worker(name) for name in WORKERS}
         self.known: dict[str, list[Held]] = {name: [] for name in WORKERS}
         self.turns: Counter[str] = Counter()
-        self.tokens: dict[tuple[str, int], str] = {}
-        self.unanswered: dict[str, str] = {}
-        self.agreed = False
+        self.saved: tuple[dict[bytes, bytes], Model] = {}, copy.deepcopy(self.model)
 
-    def step(self, real: Coroutine[Any, Any, Any], model: Callable[[], Any], fault: str = "") -> Any:
-        """Do one step in the model and for real; both must answer, or refuse, alike. Returns the real answer."""
-        self.agreed = False
-        wanted = answer(model) if fault != "request lost" else ConnectionError
-        if wanted is not OutOfMemoryError:  # which arises before anything else can go wrong
-            wanted = {"reply lost": ConnectionError}.get(fault, wanted)
-            wanted = answer(model) if fault == "done twice" else wanted
-        self.faults.next = fault
-        got, found = self.run(real_answer(real))
-        self.faults.next = ""
-        assert got == wanted, f"answered {got}, should be {wanted}"
-        return found
-
-    @initialize(lanes=st.tuples(lanes, lanes, lanes))
-    def start(self, lanes: tuple[Any, ...]) -> None:
-        for camera, lane in zip(CAMERAS, lanes, strict=True):
-            self.begin(camera, lane, "", race=False, again=False)
-
-    @rule(
-        camera=cameras,
-        lane=lanes,
-        fault=faults | st.just("dies in between"),
-        race=st.booleans(),
-        again=st.booleans(),
-    )
-    def begin(self, camera: str, lane: Any, fault: str, race: bool, again: bool) -> None:
-        self.agreed = False
-        at, model = self.model.cameras[camera], self.model
-        newest, book = at.newest, model.runs.get((camera, at.newest))
-        produced = book.produced if book else 0
-        token = (self.unanswered.get(camera) if again else None) or f"token {len(self.tokens)}"
-        used = [number for of, number in self.tokens if of == camera]
-        if race and self.producers[camera]:
-            self.faults.race = lambda: self.offer_meanwhile(self.producers[camera][-1])
-        self.faults.next = fault
-        got, run = self.run(
-            real_answer(self.delivery.begin(lane, camera, token=token, after=max(used, default=0)))
-        )
-        self.faults.next, self.faults.race = "", None
-        number = int(self.run(self.delivery.redis.hget(self.delivery.keys.cameras, camera)) or 0)
-        raced = bool(book and book.state != "ended" and book.produced != produced)
-        if fault == "request lost":
-            assert got is ConnectionError
-        elif newest and self.tokens[camera, newest] == token:
-            assert number == newest  # it was begun before
-        elif model.full:
-            assert got is OutOfMemoryError
-        elif raced and fault == "dies in between":
-            assert got is ConnectionError
-            model.close(camera, newest)
-        else:
-            assert number > max(used, default=0)
-            model.begin(camera, number, lane)
-            self.tokens[camera, number] = token
-        if isinstance(run, Run):
-            assert run.number == number and fault != "reply lost"
-            self.producers[camera].append(run)
-            self.unanswered.pop(camera, None)
-        elif fault == "reply lost" and got is ConnectionError:
-            self.unanswered[camera] = token
-
-    async def offer_meanwhile(self, run: Run) -> None:
-        """The producer that is about to be fenced offers while the next one begins."""
-        seq = run.produced
-        wanted = answer(lambda: self.model.offer(run.camera, run.number, seq, seq, ""))
-        got, _ = await real_answer(run.offer(frame(run, seq)))
-        assert got == wanted
-
-    @rule(camera=cameras, which=st.integers(0, 9), ahead=st.sampled_from([0, 0, 0, 0, 1, 2, -1]), fault=faults)
-    def offer(self, camera: str, which: int, ahead: int, fault: str) -> None:
-        run = self.producer(camera, which)
-        if not run:
-            return
-        seq, acknowledged, cause = max(0, run.produced + ahead), run.produced, "gap" if ahead > 0 else ""
-        found = self.step(
-            run.offer(frame(run, seq), gap_cause=cause),
-            lambda: self.model.offer(camera, run.number, seq, acknowledged, cause),
+    @rule(worker=workers, order=orders, room=st.integers(1, 6), fault=faults)
+    def take(self, worker: str, order: list[str], room: int, fault: str) -> None:
+        """Take what there is room for; of a lost reply the worker knows nothing."""
+        turn = self.turns[worker] % len(order)
+        self.turns[worker] += 1
+        rotated = [*order[turn:], *order[:turn]]
+        answer = self.step(
+            self.workers[worker].take(order, room),
+            lambda: self.model.take(worker, rotated, room),
             fault,
         )
-        self.note_loss(run, found)
+        self.known[worker] += answer if isinstance(answer, list) else []
 
-    @rule(camera=cameras, count=st.integers(2, 6))
-    def offer_several(self, camera: str, count: int) -> None:
-        for _ in range(count):
-            self.offer(camera, 9, 0, "")
+    @rule(worker=workers, order=orders)
+    def wait(self, worker: str, order: list[str]) -> None:
+        """Take one frame of each camera that has one."""
+        answer = self.step(self.workers[worker].wait(order, 1), lambda: self.model.wait(worker, order))
+        self.known[worker] += answer
 
-    @rule(camera=cameras, which=st.integers(0, 9), extra=st.sampled_from([0, 0, 2]), fault=faults)
-    def finish(self, camera: str, which: int, extra: int, fault: str) -> None:
-        run = self.producer(camera, which)
-        if not run:
-            return
-        frames, acknowledged = run.produced + extra, run.produced
-        found = self.step(
-            run.finish(frames=frames, gap_cause="gave up"),
-            lambda: self.model.finish(camera, run.number, frames, acknowledged, "gave up"),
-            fault,
-        )
-        self.note_loss(run, found)
+    @rule(worker=workers, which=chosen, fault=faults)
+    def renew(self, worker: str, which: set[int], fault: str) -> None:
+        """Renew leases of frames that it holds, or held before it froze."""
+        picked = self.pick(worker, which)
+        self.step(
+            self.workers[worker].renew(picked), lambda: self.model.renew(worker, names(picked)), fault
+        ) if picked else None
 
-    @rule(fault=faults)
-    def finish_lost(self, fault: str) -> None:
-        for run, known in self.lost.items():
-            acknowledged = run.produced
+    @rule(worker=workers, which=chosen, counted=st.booleans(), fault=faults)
+    def hand_back(self, worker: str, which: set[int], counted: bool, fault: str) -> None:
+        """Give back frames that it holds, or held before it froze."""
+        if picked := self.pick(worker, which):
             self.step(
-                run.finish_lost(known),
-                lambda run=run, acknowledged=acknowledged: self.model.finish_lost(
-                    run.camera, run.number, acknowledged
+                self.workers[worker].hand_back(picked, counted=counted),
+                lambda: self.model.hand_back(worker, names(picked), counted),
+                fault,
+            )
+
+    @rule(worker=workers, which=chosen, ends=st.lists(statuses, min_size=6, max_size=6), fault=faults)
+    def commit(self, worker: str, which: set[int], ends: list[Any], fault: str) -> None:
+        """Commit outcomes of frames that it holds, or held before it froze; it may do so again and again."""
+        if picked := self.pick(worker, which):
+            pairs = [
+                (held, end, "bad" if end == "failed" else "") for held, end in zip(picked, ends, strict=False)
+            ]
+            self.step(
+                self.workers[worker].commit([outcome(*pair) for pair in pairs]),
+                lambda: self.model.commit(
+                    [(held.camera, (held.run, held.seq), end, why) for held, end, why in pairs]
                 ),
                 fault,
             )
 
-    def producer(self, camera: str, which: int) -> Run | None:
-        """Mostly the newest one, sometimes one of the two before it."""
-        runs = self.producers[camera][-3:]
-        return runs[max(0, len(runs) - 1 - max(0, 2 - which))] if runs else None
+    @rule(worker=workers, fault=faults, unlocked=st.booleans())
+    def sweep(self, worker: str, fault: str, unlocked: bool) -> None:
+        """Move what expired, unless another worker swept just now."""
+        if unlocked:
+            self.run(self.delivery.redis.delete(self.delivery.keys.sweeper))
+            self.model.locked = False
+        self.step(self.workers[worker].sweep(CAMERAS), lambda: self.model.sweep(CAMERAS), fault)
 
-    def note_loss(self, run: Run, found: Any) -> None:
-        if isinstance(found, RunLost):
-            self.lost[run] = found.known
+    @rule(worker=workers)
+    def freeze(self, worker: str) -> None:
+        """Time passes, and this worker renews nothing."""
+        for camera, name in self.model.expire(worker):
+            stream, entry = self.delivery.keys.frames(camera), "{}-{}".format(*name)
+            claim = self.delivery.redis.xclaim(stream, GROUP, worker, 0, [entry], idle=HOUR_MS, justid=True)
+            self.run(claim)
+
+    @rule(worker=workers)
+    def die(self, worker: str) -> None:
+        """It comes back under its name and knows nothing."""
+        self.known[worker] = []
+
+    @rule(worker=workers)
+    def forget(self, worker: str) -> None:
+        """What it held first has been dealt with."""
+        del self.known[worker][:3]
+
+    @rule(worker=workers, fault=faults)
+    def leave(self, worker: str, fault: str) -> None:
+        """Leave the groups, which must lose nothing that is listed under its name."""
+        self.step(self.workers[worker].leave(CAMERAS), lambda: None, fault)
+
+    @rule(camera=cameras)
+    def lose_group(self, camera: str) -> None:
+        """Somebody destroys the group."""
+        if self.model.cameras[camera].group:
+            self.run(self.delivery.redis.xgroup_destroy(self.delivery.keys.frames(camera), GROUP))
+            self.model.lose_group(camera)
+
+    @rule(full=st.booleans())
+    def fill(self, full: bool) -> None:
+        """No byte of memory is left, or there is enough again."""
+        self.run(self.delivery.redis.config_set("maxmemory", 1 if full else 0))
+        self.model.full = full
+
+    @rule()
+    def save(self) -> None:
+        """Redis writes what it has to disk."""
+        self.saved = self.run(self.delivery.snapshot()), copy.deepcopy(self.model)
+
+    @rule(sure=st.sampled_from([False, False, True]), everything=st.booleans())
+    def crash(self, sure: bool, everything: bool) -> None:
+        """Redis comes back with what it saved last, or with nothing."""
+        if sure:
+            snapshot, model = ({}, Model(CAMERAS, LIMITS)) if everything else self.saved
+            self.fill(False)
+            self.run(self.delivery.come_back_with(snapshot))
+            self.model, self.seen = copy.deepcopy(model), Seen()
+            self.fill(model.full)
+
+    @invariant()
+    def agrees(self) -> None:
+        """What Redis holds is what it must hold, and what the model says."""
+        self.run(check(self.delivery, self.model, self.seen))
+        self.agreed = True
+
+    def pick(self, worker: str, which: set[int]) -> list[Held]:
+        """Some of the frames that the worker knows of."""
+        known = self.known[worker]
+        return [known[i] for i in sorted(which) if i < len(known)]
+
+    def teardown(self) -> None:
+        """Finish all runs and work off what is left: then each frame must have been told exactly once."""
+        try:
+            if self.agreed:
+                self.fill(False)
+                self.drain()
+        finally:
+            self.run(self.delivery.redis.config_set("maxmemory", 0))
+            self.run(self.delivery.redis.flushall())
+
+    def drain(self) -> None:
+        for camera in CAMERAS:
+            self.begin(camera, "live", "", race=False, again=False)
+            self.finish(camera, 0, 0, "")
+        for worker in WORKERS:
+            self.freeze(worker)
+        self.sweep("w1", "", unlocked=True)
+        self.known["w1"] = []
+        while self.model.active:
+            self.take("w1", CAMERAS, 6, "")
+            assert self.known["w1"], "frames are left that nobody can take"
+            self.commit("w1", set(range(6)), ["ok"] * 6, "")
+            self.known["w1"] = []
+        self.agrees()
+        for (camera, run), book in self.model.runs.items():
+            known = book.produced - book.counts["lost"]
+            assert sorted(self.seen.seqs(camera, run)) == [*range(known)]
+            ends = [
+                one for one in self.seen.records if (one.camera, one.run, one.status) == (camera, run, "end")
+            ]
+            assert [(end.seq, end.lost_from or known) for end in ends] == [(book.produced, known)]
+
+
+def names(held: list[Held]) -> list[tuple[str, Name]]:
+    """Frames as the model names them."""
+    return [(one.camera, (one.run, one.seq)) for one in held]
+
+
+@pytest.mark.timeout(120 * TIMES)
+@pytest.mark.parametrize("version", [*servers.BINARIES])
+def test_any_interleaving_agrees_with_the_model(
+    version: str, own_server: Callable[..., servers.Server], keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, faults = own_server(version).url, Faults(monkeypatch)
+    with asyncio.Runner() as runner:
+        redis = connect(url)
+        delivery = Delivery(redis, keys, LIMITS)
+        try:
+            run_state_machine_as_test(
+                lambda: Pipeline(runner, delivery, faults),
+                settings=settings(
+                    max_examples=60 * TIMES,
+                    stateful_step_count=50,
+                    deadline=None,
+                    suppress_health_check=[*HealthCheck],
+                ),
+            )
+        finally:
+            runner.run(redis.aclose())

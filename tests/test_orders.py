@@ -1,6 +1,6 @@
 """What subscribers get out of a stream: whatever happens in it, and wherever they are killed and go on.
 
-The stream is a list here, so that hypothesis can try thousands; `test_subscriber.py` does the same with real servers.
+The stream is a list here, so that hypothesis can try many; `test_subscriber.py` does it with real servers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenarios import Scenario, end, frames_of, names, of_camera, record, scenarios
 
 from kinestream.cursor import Cursor, EntryId
 from kinestream.keys import Keys
@@ -20,6 +19,7 @@ from kinestream.messages import PoseResult
 from kinestream.orders import ANY_CAMERA, Cameras, in_order_of_commit, in_order_of_frames, latest
 from kinestream.reorder import Reorderer
 from kinestream.resultreader import ResultReader
+from scenarios import Scenario, end, frames_of, names, of_camera, record, scenarios
 
 GARBAGE = b"\xc1 no message"
 START = Cursor(following=EntryId(0, 0), ordered=True)
@@ -30,7 +30,7 @@ class EndOfStreamError(Exception):
 
 
 class Stream:
-    """Stands for Redis where `ResultReader` reads: entries of rising ids, of which those before `kept` are trimmed."""
+    """Stands for Redis where `ResultReader` reads: entries, of which the first `kept` are trimmed."""
 
     def __init__(self, entries: list[tuple[EntryId, bytes]], *, chunk: int = 64) -> None:
         self.entries = entries

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -220,12 +218,9 @@ time.sleep(600)
 
 
 @on_linux
-@pytest.mark.skipif(not BINARIES, reason="no redis-server here")
 def test_a_killed_owner_takes_children_and_grandchildren_along(
-    monkeypatch: pytest.MonkeyPatch, nothing_left: Callable[[], list[int]]
+    place: Path, nothing_left: Callable[[], list[int]]
 ) -> None:
-    place = tempfile.mkdtemp(prefix="ks-place-", dir="/tmp")
-    monkeypatch.setenv("KINESTREAM_RUNTIME_DIR", place)
     with subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True) as owner:
         lines = lines_of(owner)
         assert next(lines) == "$ kinestream redis"
@@ -233,7 +228,6 @@ def test_a_killed_owner_takes_children_and_grandchildren_along(
         assert len(nothing_left()) == 3, "the owner, kinestream redis, redis-server"
         owner.kill()
     wait_until_sync(lambda: not nothing_left(), "all of them to end")
-    shutil.rmtree(place)
 
 
 @on_linux

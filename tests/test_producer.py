@@ -1,4 +1,4 @@
-"""The producer against a real server: order, lanes, gaps with their causes, outages, lost runs, and clean ends."""
+"""The producer against a real server: order, lanes, gaps with causes, outages, lost runs, clean ends."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from kinestream.messages import Frame, Lane
 from kinestream.redis import connect
 from kinestream.run import Run
 from kinestream_ingest.encoder import Encoder
+from kinestream_ingest.offering import Offering
 from kinestream_ingest.pacing import Thinning
 from kinestream_ingest.producer import Producer
 from kinestream_ingest.sources import Source, open_source
@@ -448,8 +449,16 @@ class TestWantOfMemory:
         await redis.config_set("maxmemory", 0)
 
     async def test_live_frames_are_given_up_on(
-        self, own_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
+        self,
+        own_server: Callable[..., Server],
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        refusals: list[Exception] = []
+        complain = Offering._complain
+        monkeypatch.setattr(
+            Offering, "_complain", lambda self, error: (refusals.append(error), complain(self, error))
+        )
         async with connect(own_server().url) as redis:
             delivery, source = Delivery(redis, Keys(), Limits(live_room=50)), ScriptedSource()
             async with producing(delivery, source, "live") as under_way:
@@ -458,9 +467,7 @@ class TestWantOfMemory:
                 await self.fill(redis)
                 for number in (1, 2, 3):
                     source.give(scripted_frame(number))
-                    await wait_until(
-                        lambda: under_way.producer.offering.given_up == number, "a frame to be given up on"
-                    )
+                    await wait_until(lambda n=number: len(refusals) == n, "a frame to be refused")
                 await self.make_room(redis)
                 source.give(scripted_frame(4))
                 await under_way.offered(2)

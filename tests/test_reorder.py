@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scenarios import Scenario, end, frames_of, names, of_camera, record, scenarios
 
 from kinestream.cursor import EntryId, Position
 from kinestream.messages import PoseResult
 from kinestream.reorder import END_NOT_IN_TIME, HELD_TOO_MUCH, NOT_IN_TIME, REDIS_LOST_MEMORY, Reorderer
+from scenarios import Scenario, end, frames_of, names, of_camera, record, scenarios
 
 
 class Feed:
-    """A reorderer that is fed records one by one, each with an id and, unless said otherwise, at the same time."""
+    """A reorderer that is fed records one by one, at time 0 unless said otherwise."""
 
     def __init__(self, *, wait_ms: float = math.inf, max_bytes: float = math.inf, **cursor: object) -> None:
         self.reorderer = Reorderer(wait_ms=wait_ms, max_bytes=max_bytes, **cursor)  # type: ignore[arg-type]
@@ -60,7 +59,6 @@ def test_what_comes_twice_is_released_once(scenario: Scenario, data: st.DataObje
     for result in scenario.committed:
         if data.draw(st.booleans()):
             first = next(i for i, other in enumerate(twice) if other is result)
-            # A new run begins after the old one has ended, so not even Redis's crash moves a record behind that.
             twice.insert(data.draw(st.integers(first + 1, len(twice))), result)
     feed = Feed()
     released = feed(*twice)

@@ -1,4 +1,4 @@
-"""Sources: what the user's words open, the times of frames, the test card as a camera that keeps the clock."""
+"""Sources: what the user's words open, the times of frames, the test card as a camera by the clock."""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
+
 from engines import ScriptedEngine
 from frames import frame, offer
 from kinestream.delivery import Limits
@@ -21,7 +23,6 @@ from kinestream.redis import connect
 from kinestream.run import Run
 from kinestream_workers.settings import WorkerSettings
 from kinestream_workers.worker import Worker
-from redis.asyncio import Redis
 from servers import Server
 from waiting import wait_until
 
@@ -43,7 +44,7 @@ def begin(redis: Redis, keys: Keys) -> Callable[..., Any]:
 
 @pytest.fixture
 def work(redis: Redis, keys: Keys, engine: ScriptedEngine) -> Callable[..., Any]:
-    """Return a context manager that runs a worker; on the way out it is drained and must end without error."""
+    """Return a context manager that runs a worker, drains it, and fails if it ends with an error."""
 
     @asynccontextmanager
     async def work(**settings: Any) -> AsyncIterator[SimpleNamespace]:
@@ -63,7 +64,7 @@ def work(redis: Redis, keys: Keys, engine: ScriptedEngine) -> Callable[..., Any]
 
 @pytest.fixture
 def published(redis: Redis, keys: Keys) -> Callable[..., Any]:
-    """Return a function that waits until so many records of frames are published, and returns them in order."""
+    """Return a function that waits for so many records of frames, and returns them in order of commit."""
 
     async def published(count: int) -> list[PoseResult]:
         async def enough() -> list[PoseResult]:
@@ -126,7 +127,9 @@ async def test_a_camera_that_comes_later_is_found(begin, work, published) -> Non
         assert {result.camera for result in await published(2)} == {"late", "later"}
 
 
-async def test_an_undecodable_frame_fails_and_its_neighbours_do_not(redis, keys, begin, work, published) -> None:
+async def test_an_undecodable_frame_fails_and_its_neighbours_do_not(
+    redis, keys, begin, work, published
+) -> None:
     run = await begin("left")
     whole = frame(run, 0)
     await run.offer(whole)
@@ -248,7 +251,9 @@ async def test_a_draining_worker_commits_its_batch_and_hands_back_the_rest(
     await published(2)
     ledger = await read_ledger(redis, "left", run.number, keys=keys)
     assert (ledger.in_flight, ledger.held) == (7, 0)
-    assert {held.deliveries for held in await GroupConsumer(redis, "next", keys=keys).take(["left"], 9)} == {1}
+    assert {held.deliveries for held in await GroupConsumer(redis, "next", keys=keys).take(["left"], 9)} == {
+        1
+    }
     consumers = await redis.xinfo_consumers(keys.frames("left"), "workers")
     assert running.worker._settings.name.encode() not in {consumer["name"] for consumer in consumers}
 
@@ -270,7 +275,9 @@ async def test_a_long_inference_keeps_its_leases(redis, keys, begin, work, publi
     other = GroupConsumer(redis, "other", keys=keys, limits=LIMITS)
     async with work():
         await wait_until(lambda: engine.arrived == 1, "the batch in the session")
-        for _ in range(3 * LIMITS.lease_ms // 100):  # well beyond a lease, someone else sweeping all the while
+        for _ in range(
+            3 * LIMITS.lease_ms // 100
+        ):  # well beyond a lease, someone else sweeping all the while
             await asyncio.sleep(0.1)
             await other.sweep(["left"])
         assert await other.take(["left"], 2) == []

@@ -71,7 +71,8 @@ async def in_order_of_frames(
                 untold = 0
                 if event.all_of_it:
                     reorderer.unblock()
-            # What was held and is trimmed by now was not told. How many are held is unknown, so this may be more.
+            # What was held and is trimmed by now was not told. How many are held is unknown, so this may be
+            # more.
             held_is_gone = isinstance(event, Trimmed) and event.first == held_number
             record = _record(event, cameras, 0 if held_is_gone else untold)
             held_number = None

@@ -23,6 +23,9 @@ _EARLY = 0.25
 """Part of the interval by which a frame may come too early and still count as due: cameras jitter, and
 without it a 30 fps camera under a limit of 30 fps would lose every frame that came a millisecond early."""
 
+_NEAREST = 0.5
+"""Part of the source's own interval that is early at most, so that the frame nearest to its turn is taken."""
+
 
 class Clock:
     """Real time since the first frame, to wait by; `stop` ends every wait, from any thread."""
@@ -64,7 +67,8 @@ class Thinning:
         self._every = every
         self._interval_s = 1 / max_fps if max_fps else 0.0
         self._seen = 0
-        self._due_s: float | None = None
+        self._due_s = float("inf")  # far ahead of any time: the first frame looks like a clock set back
+        self._before_s = float("-inf")
 
     def takes(self, time_s: float) -> bool:
         """Whether the next frame, made at `time_s` on any clock, is taken; call it once a frame, in order."""
@@ -73,11 +77,11 @@ class Thinning:
             return False
         if not self._interval_s:
             return True
-        if (
-            self._due_s is None or time_s < self._due_s - 2 * self._interval_s
-        ):  # the first, or a clock set back
+        early_s = min(_EARLY * self._interval_s, _NEAREST * abs(time_s - self._before_s))
+        self._before_s = time_s
+        if time_s < self._due_s - 2 * self._interval_s:  # a clock was set back
             self._due_s = time_s
-        if time_s < self._due_s - _EARLY * self._interval_s:
+        if time_s < self._due_s - early_s:
             return False
         pause = time_s - self._due_s > self._interval_s  # no burst to make up for frames that never came
         self._due_s = (time_s if pause else self._due_s) + self._interval_s

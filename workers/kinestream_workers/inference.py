@@ -116,7 +116,12 @@ class Inference:
         letterboxes = [image.letterbox for image in images]
         done: asyncio.Future[list[tuple[Person, ...]]] = asyncio.get_running_loop().create_future()
         self._calls.put((lambda: self._engine.infer(tensor, letterboxes), done))
-        return await done
+        try:
+            return await done
+        except EngineError:
+            raise
+        except Exception as error:  # whatever an engine raises, it is the engine that failed
+            raise EngineError(f"{type(error).__name__}: {error}") from error
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:

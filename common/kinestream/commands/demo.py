@@ -173,6 +173,7 @@ def _kill_worker(crew: Crew, live: Live, ledgers: Sequence[Ledger]) -> None:
         f"$ kill -9 {worker.pid}    # the worker dies with {held} frames in its hands: they must not be lost",
         markup=False,
         highlight=False,
+        soft_wrap=True,
         style="bold",
     )
     worker.kill()

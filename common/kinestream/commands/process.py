@@ -99,14 +99,17 @@ async def _process(
     from kinestream.ledger import read_ledgers
     from kinestream.processes import capture_signals
     from kinestream.redis import connect
-    from kinestream.subscriber import subscribe
+    from kinestream.subscriber import current_cursor, subscribe
 
     client = connect(url)
     progress = Progress(console=Console(stderr=True))
+    say = partial(progress.console.print, markup=False, highlight=False, soft_wrap=True)
     try:
-        with capture_signals() as stop, progress, Crew(url, progress.console.print) as crew:
+        with capture_signals() as stop, progress, Crew(url, say) as crew:
             bar = progress.add_task(camera, total=frames)
-            results = subscribe(client, [camera], order=True)
+            # From this very moment: the subscription must not begin later than the run.
+            here = await current_cursor(client, order=True)
+            results = subscribe(client, [camera], start=here, order=True)
             writing = asyncio.create_task(_write(results, poses, lambda count: progress.advance(bar, count)))
             for number, worker in enumerate(workers, 1):
                 crew.start(worker, name=f"worker {number}", restart=True)

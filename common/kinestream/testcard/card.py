@@ -123,7 +123,7 @@ class TestCard:
         return None if self.loop is None else round(self.loop * self.fps)
 
     def frame_time(self, index: int) -> float:
-        """Media time of a frame in seconds, counted from the first frame (0); it does not wrap around with `loop`."""
+        """Media time of a frame in seconds; the first is at 0. It does not wrap around with `loop`."""
         return index / self.fps
 
     def truth(self, t_s: float) -> Truth:
@@ -131,7 +131,7 @@ class TestCard:
         return truth_of(self._figures(t_s), self.width, self.height)
 
     def draw(self, t_s: float, *, caption: str | None = None) -> NDArray[np.uint8]:
-        """The picture at `t_s` seconds, (height, width, 3) uint8 BGR; `caption` is written after the words TEST CARD."""
+        """The picture at `t_s` seconds, (height, width, 3) uint8 BGR; `caption` follows the words TEST CARD."""
         from kinestream.testcard.drawing import draw
 
         return draw(self._figures(t_s), self.width, self.height, caption=caption)

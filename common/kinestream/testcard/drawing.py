@@ -78,8 +78,9 @@ def _draw_body(picture: Picture, figure: Figure, outline: float) -> None:
     # Light from the upper left: a narrower, brighter shape inside each part, moved towards the light.
     lights = _fixed_all(outlines(points - _LIGHT_SHIFT_M * scale, scale, swell_px=-_SHADE_M * scale))
     for group in drawing_order(figure):
-        for part in SEAMLESS.symmetric_difference(group) if group[0] in SEAMLESS else group:
-            cv2.fillConvexPoly(picture, edges[part], _OUTLINE, cv2.LINE_AA, _SHIFT)
+        for part in group:
+            if part not in SEAMLESS:
+                cv2.fillConvexPoly(picture, edges[part], _OUTLINE, cv2.LINE_AA, _SHIFT)
         for part in group:
             tone = shirt if TONES[part] == "shirt" else _TONES[TONES[part]]
             shade, light = ((tone * factor + tint).tolist() for factor in _SHADE_AND_LIGHT)
@@ -128,8 +129,7 @@ def _write(picture: Picture, caption: str) -> None:
     height, width = picture.shape[:2]
     size = max(width, height) / 1280
     x, y = round(28 * size), round(46 * size)
-    text = f"{caption}" if caption else ""
     (advance, _), _ = cv2.getTextSize(TITLE, cv2.FONT_HERSHEY_SIMPLEX, 0.95 * size, 2)
     cv2.putText(picture, TITLE, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.95 * size, (222,) * 3, 2, cv2.LINE_AA)
     place = (x + advance + round(16 * size), y)
-    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.70 * size, (170,) * 3, 1, cv2.LINE_AA)
+    cv2.putText(picture, caption, place, cv2.FONT_HERSHEY_SIMPLEX, 0.70 * size, (170,) * 3, 1, cv2.LINE_AA)

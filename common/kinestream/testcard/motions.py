@@ -12,6 +12,7 @@ Not for: where in the picture an athlete stands or walks (see stage.py).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import cos, floor, pi, sin
 from typing import Protocol
 
@@ -27,7 +28,8 @@ TAKE_OFF, LANDING, REP = "take-off", "landing", "rep"
 class Motion(Protocol):
     """A posture at any time, and the moments of one cycle that a measurement can be tested against."""
 
-    cycle_s: float
+    @property
+    def cycle_s(self) -> float: ...
 
     def posture(self, t_s: float) -> Posture: ...
 
@@ -40,7 +42,7 @@ Knot = tuple[float, float, float]
 
 
 def _follow(knots: tuple[Knot, ...], t_s: float) -> float:
-    for (t0, p0, v0), (t1, p1, v1) in zip(knots, knots[1:], strict=False):
+    for (t0, p0, v0), (t1, p1, v1) in pairwise(knots):
         if t_s <= t1:
             span = t1 - t0
             u = (t_s - t0) / span

@@ -47,7 +47,7 @@ def palette() -> NDArray[np.uint8]:
         picked.append(int(distance.argmax()))
 
     # The first colours are the most different ones. Dealt out in turn, every athlete gets its share of them.
-    bgr = rgb[picked][:, ::-1].astype(np.uint8)
+    bgr: NDArray[np.uint8] = rgb[picked][:, ::-1].astype(np.uint8)
     colours = bgr.reshape(JOINTS, MAX_ATHLETES, 3).transpose(1, 0, 2).copy()
     colours.setflags(write=False)
     return colours

@@ -25,7 +25,7 @@ CAMERA_HEIGHT_M = 2.4
 PICTURE_HEIGHT_M = 2.75
 # … and its width, which leaves room for four.
 PICTURE_WIDTH_M = 4.9
-NEAR_GROUND = 0.945  # of the picture's height
+NEAR_GROUND = 0.945  # where the nearest stands, of the height that the athletes need
 FOCAL = 1.45  # of the picture's longer side; only says how much of the floor is seen from above
 
 # In walking, athletes cross. The far lane's athletes are this much smaller, so that the boxes of two that
@@ -56,7 +56,7 @@ SPOTS = {
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One athlete at one instant, in the picture: points (27, 2) as `body.pose` orders them, and their shadows' (27, 2)."""
+    """One athlete at one instant, in the picture: points (27, 2) as `body.pose` orders them, and their shadows."""
 
     athlete: int
     points: Points
@@ -67,7 +67,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Athlete:
-    """What one athlete does, and where: `speed` in pixels a second along a `path` in pixels, 0 for one who stays."""
+    """What one athlete does, and where: `speed` in pixels a second along a `path` in pixels; 0 to stay."""
 
     athlete: int
     motion: Motion
@@ -107,7 +107,7 @@ def cast(
 ) -> tuple[Athlete, ...]:
     """The athletes of a test card, farthest first (the order in which they are drawn); a pure function."""
     chance = np.random.default_rng([seed, athletes])
-    unit = min(height / PICTURE_HEIGHT_M, width / PICTURE_WIDTH_M)
+    unit = near_scale(width, height)
     if motion == "walk":
         walkers = _walkers(chance, athletes, unit, width, height, CLOSE_LANE if close else FAR_LANE)
         return tuple(sorted(walkers, key=lambda athlete: athlete.scale))
@@ -132,10 +132,16 @@ def cast(
     return tuple(sorted(placed, key=lambda athlete: athlete.scale))
 
 
+def near_scale(width: int, height: int) -> float:
+    """Pixels a metre where the nearest athletes are."""
+    return min(height / PICTURE_HEIGHT_M, width / PICTURE_WIDTH_M)
+
+
 def horizon(width: int, height: int) -> float:
     """The picture's y at which the floor would end, infinitely far away."""
-    unit = min(height / PICTURE_HEIGHT_M, width / PICTURE_WIDTH_M)
-    return NEAR_GROUND * height - CAMERA_HEIGHT_M * unit
+    unit = near_scale(width, height)
+    # In a tall picture the athletes stand around its middle.
+    return NEAR_GROUND * (height + PICTURE_HEIGHT_M * unit) / 2 - CAMERA_HEIGHT_M * unit
 
 
 def _floor(unit: float, size: float, width: int, height: int) -> dict[str, float]:

@@ -29,7 +29,7 @@ PRESENT_JOINTS = 6
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The truth at one instant for A athletes; pixels of the picture, (0, 0) the corner of the first pixel."""
+    """The truth at one instant for A athletes, in pixels; (0, 0) is the corner of the first one."""
 
     joints: NDArray[np.float64]  # (A, 17, 2) x, y; meaningful outside the picture and behind others, too
     visible: NDArray[np.bool_]  # (A, 17) the whole marker shows; always False for who is not present
@@ -55,13 +55,14 @@ def marker_radius(width: int, height: int) -> float:
 
 
 def truth_of(figures: Sequence[Figure], width: int, height: int) -> Truth:
-    """The truth of a picture in which `figures` are drawn in that order, each body first and then its markers."""
+    """The truth of a picture in which `figures` are drawn in that order, each body before its markers."""
     athletes = len(figures)
     radius = marker_radius(width, height)
     ring = RING_WIDTH * max(width, height)
     joints = np.array([figure.points[:JOINTS] for figure in figures])
     inside = (joints > radius).all(axis=-1) & (joints < np.array([width, height]) - radius).all(axis=-1)
     touches = (joints > -radius).all(axis=-1) & (joints < np.array([width, height]) + radius).all(axis=-1)
+    in_picture: NDArray[np.bool_] = np.logical_or.reduce(touches, axis=1)
 
     visible = inside & ~_under_markers(figures, joints, 2 * radius + ring)
     _hide_behind_bodies(visible, figures, joints, radius, OUTLINE_WIDTH * max(width, height))
@@ -73,7 +74,7 @@ def truth_of(figures: Sequence[Figure], width: int, height: int) -> Truth:
         joints=joints[order],
         visible=(visible & present[:, None])[order],
         present=present[order],
-        in_picture=touches.any(axis=1)[order],
+        in_picture=in_picture[order],
     )
 
 
@@ -123,9 +124,9 @@ def _under_markers(figures: Sequence[Figure], joints: Points, reach: float) -> N
     rank = np.empty((len(figures), JOINTS))
     for place, figure in enumerate(figures):
         rank[place, marker_order(figure)] = np.arange(JOINTS) + JOINTS * place
-    flat, rank = joints.reshape(-1, 2), rank.ravel()
+    flat, ranks = joints.reshape(-1, 2), rank.ravel()
     near = np.linalg.norm(flat[:, None] - flat[None], axis=-1) < reach
-    return np.asarray((near & (rank[None] > rank[:, None])).any(axis=1).reshape(joints.shape[:2]))
+    return np.asarray((near & (ranks[None] > ranks[:, None])).any(axis=1).reshape(joints.shape[:2]))
 
 
 def _hide_behind_bodies(

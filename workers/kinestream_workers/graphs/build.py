@@ -23,18 +23,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from kinestream.testcard.palette import JOINTS, MAX_ATHLETES
 from kinestream_workers.graphs import GRAPHS, graph_path
 from kinestream_workers.graphs.nodes import Nodes, Value
-from kinestream_workers.graphs.reading import (
-    JOINTS,
-    MARKERS,
-    MAX_ATHLETES,
-    SIDE,
-    candidates,
-    fine,
-    rough,
-    votes,
-)
+from kinestream_workers.graphs.reading import MARKERS, SIDE, candidates, fine, rough, votes
 
 # The area of a whole disc of radius 4.5, and the part of it below which its centroid says little of where the
 # joint is. From there up to the whole disc, the joint's score rises from 0 to 1.
@@ -109,7 +101,8 @@ def _people(n: Nodes, x: Value, y: Value, area: Value) -> None:
 
 def build_bytes(name: str) -> bytes:
     """The file of the graph `testcard-dynamic` or `testcard-fixed`; always the same bytes."""
-    return build(1 if name.endswith("fixed") else "batch").SerializeToString(deterministic=True)
+    model = build(1 if name.endswith("fixed") else "batch")
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def main() -> None:

@@ -27,8 +27,8 @@ MARKERS = MAX_ATHLETES * JOINTS
 
 # The palette's least saturated colour has 110; JPEG and the letterbox take some of it.
 MIN_SATURATION = 60.0
-# How far from its colour a vote and its neighbours may be. The two nearest colours of the palette are 54 apart.
-# Of 24,400 visible joints none lost its votes, and no vote went astray, for any value from 35 to 60.
+# How far from its colour a vote and its neighbours may be. The two nearest colours of the palette are 54
+# apart. Of 24,400 visible joints none lost its votes, and no vote went astray, for any value from 35 to 60.
 MAX_COLOUR_DISTANCE = 45.0
 # A whole marker gets 4 to 9 votes.
 MIN_VOTES = 3.0
@@ -40,6 +40,8 @@ SHARE_FROM, SHARE_TO = 0.2, 0.8
 # Pixels around the rough centre that are looked at. A marker and its ring reach 5.6 pixels; another marker's
 # disc may begin there.
 REACH = 5.5
+# The rough centre is rounded to a pixel; the second pass looks around the centroid that the first one found.
+WANDER, PASSES = 0.75, 2
 # A whole disc of radius 4.5 covers 63.6 pixels; what spreads over more than a disc can is no marker.
 MAX_AREA = 82.0
 
@@ -55,7 +57,7 @@ def candidates(n: Nodes, picture: Value) -> tuple[Value, Value, Value]:
 
 
 def votes(n: Nodes, pixels: Value, image: Value, y: Value, x: Value) -> tuple[Value, Value]:
-    """Each candidate's marker, (K, 1) in 0 … M, and what it adds to it, (K, 7): 1, x, y, x² + y², B, G, R, or zeros."""
+    """Each candidate's marker, (K, 1), and what it adds to it, (K, 7): 1, x, y, x² + y², B, G, R, or zeros."""
     # Itself and its four diagonal neighbours. At the picture's edge a neighbour is a pixel from elsewhere;
     # nothing is lost by that, since a whole marker ends before.
     first = (image * (3 * PLANE) + y * SIDE + x).unsqueeze(1).unsqueeze(2)
@@ -79,7 +81,7 @@ def votes(n: Nodes, pixels: Value, image: Value, y: Value, x: Value) -> tuple[Va
 
 
 def rough(n: Nodes, totals: Value) -> tuple[Value, Value, Value, Value]:
-    """Of each marker: was it voted for (M, 1), 0 or 1; its rough centre (M, 1) in pixel indices; its colour (M, 3)."""
+    """Whether each marker was voted for (M, 1), its rough centre in pixel indices (M, 1), its colour (M, 3)."""
     count = totals.cut(0, 1, axis=1)
     means = totals.cut(1, 7, axis=1) / n.largest(count, n.floats(1.0))
     x, y, square = (means.cut(i, i + 1, axis=1) for i in range(3))
@@ -90,32 +92,34 @@ def rough(n: Nodes, totals: Value) -> tuple[Value, Value, Value, Value]:
 def fine(
     n: Nodes, pixels: Value, batch: Value, voted: Value, x: Value, y: Value, colour: Value
 ) -> tuple[Value, Value, Value]:
-    """Each marker's centre in pixels and the area that shows in square pixels, (M, 1) each; area 0 for no marker."""
-    rim = int(REACH + 0.5)  # the rough centre is rounded to a pixel
-    around = np.array(list(product(range(-rim - 1, rim + 2), repeat=2)))
-    around = around[np.hypot(*around.T) <= REACH + np.sqrt(0.5)]
+    """Each marker's centre and the area of it that shows, 0 for none, (M, 1) each; pixels, square pixels."""
+    around = np.array(list(product(range(-8, 9), repeat=2)))
+    around = around[np.hypot(*around.T) <= REACH + WANDER]
     dy, dx = around.T
-    x_pixel, y_pixel = (n.call("Round", value).clip(rim + 1, SIDE - rim - 2) for value in (x, y))
+    x_pixel, y_pixel = (n.call("Round", value).clip(dx.max(), SIDE - 1 - dx.max()) for value in (x, y))
 
     images = n.call("Range", n.ints(0), batch.squeeze(0), n.ints(1)).unsqueeze(1)
     image = n.call("Expand", images, n.concat(batch, n.ints([MARKERS]), axis=0)).reshape(-1, 1)
     first = (y_pixel * SIDE + x_pixel).ints() + image * (3 * PLANE)
-    window = pixels.gather(
-        first.unsqueeze(2) + (np.arange(3)[:, None] * PLANE + dy * SIDE + dx)[None]
-    )  # (M, 3, P)
+    offsets = np.arange(3)[:, None] * PLANE + dy * SIDE + dx
+    window = pixels.gather(first.unsqueeze(2) + offsets[None])  # (M, 3, P)
 
-    # A hue is a colour less its grey. How much of the marker's hue a pixel has falls with its distance from it.
+    # A hue is a colour less its grey. How much of the marker's hue a pixel has falls with its distance from
+    # it.
     hue = (colour - colour.reduce("Mean", 1, keep=True)).unsqueeze(2)
     strength = n.largest(hue.reduce("L2", 1), n.floats(1.0))  # (M, 1)
     away = (window - window.reduce("Mean", 1, keep=True) - hue).reduce("L2", 1) / strength  # (M, P)
     share = (n.floats(1 - SHARE_FROM) - away) / (SHARE_TO - SHARE_FROM)
 
+    share = share.clip(0.0, 1.0) * voted
+
     x_here, y_here = x_pixel + dx[None], y_pixel + dy[None]
-    x_off, y_off = x_here - x, y_here - y
-    close = (x_off * x_off + y_off * y_off < REACH**2).floats()
-    share = share.clip(0.0, 1.0) * close * voted
-    area = share.reduce("Sum", 1, keep=True)
-    # The centroid; and a pixel's centre is half a pixel from its corner.
-    some = n.largest(area, n.floats(1.0))
-    x_fine, y_fine = ((share * here).reduce("Sum", 1, keep=True) / some + 0.5 for here in (x_here, y_here))
-    return x_fine, y_fine, area * (area < MAX_AREA).floats()
+    area = voted
+    for _ in range(PASSES):
+        x_off, y_off = x_here - x, y_here - y
+        within = share * (x_off * x_off + y_off * y_off < REACH**2).floats()
+        area = within.reduce("Sum", 1, keep=True)
+        some = n.largest(area, n.floats(1.0))
+        x, y = ((within * here).reduce("Sum", 1, keep=True) / some for here in (x_here, y_here))
+    # A pixel's centre is half a pixel from its corner.
+    return x + 0.5, y + 0.5, area * (area < MAX_AREA).floats()
