@@ -131,7 +131,7 @@ class TestCard:
         return truth_of(self._figures(t_s), self.width, self.height)
 
     def draw(self, t_s: float, *, caption: str | None = None) -> NDArray[np.uint8]:
-        """The picture at `t_s` seconds, (height, width, 3) uint8 BGR; `caption` follows the words TEST CARD."""
+        """The picture at `t_s` seconds, (height, width, 3) uint8 BGR; `caption` follows the title in it."""
         from kinestream.testcard.drawing import draw
 
         return draw(self._figures(t_s), self.width, self.height, caption=caption)

@@ -46,11 +46,10 @@ _TINTS = ((-4, 0, 4), (5, 0, -3), (-4, 4, -1), (3, -3, 3))
 def draw(figures: Sequence[Figure], width: int, height: int, *, caption: str | None = None) -> Picture:
     """The picture with `figures` drawn in that order: (height, width, 3) uint8 BGR.
 
-    `caption` follows the words TEST CARD; without it, nothing is written.
+    The words TEST CARD are always in it, since that is what it is; `caption` follows them.
     """
     picture = backdrop(width, height).copy()
-    if caption is not None:
-        _write(picture, caption)
+    _write(picture, caption or "")
     _cast_shadows(picture, figures)
     outline = OUTLINE_WIDTH * max(width, height)
     for figure in figures:

@@ -27,21 +27,23 @@ MIN_BRIGHTNESS = 150
 # The grid of candidates: channel values 0, 15, 30, … 255. Finer grids gave no larger distances.
 STEP = 15
 
-# ITU-R BT.601 as JPEG (JFIF) uses it; rows Y, Cb, Cr for a column of R, G, B.
-_YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+# ITU-R BT.601 as JPEG (JFIF) uses it, in millionths; rows Y, Cb, Cr for a column of R, G, B. In integers,
+# since a tie that another processor rounds another way would give it another palette than the one in the
+# graphs.
+_YCBCR = np.array([[299000, 587000, 114000], [-168736, -331264, 500000], [500000, -418688, -81312]], np.int64)
 
 
 @cache
 def palette() -> NDArray[np.uint8]:
     """All marker colours, (4 athletes, 17 joints, 3 channels) uint8 in BGR order; always the same ones."""
-    levels = np.arange(0.0, 256.0, STEP)
+    levels = np.arange(0, 256, STEP)
     rgb = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
     saturated = rgb.max(axis=1) - rgb.min(axis=1) >= MIN_SATURATION
     rgb = rgb[saturated & (rgb.max(axis=1) >= MIN_BRIGHTNESS)]
     space = rgb @ _YCBCR.T
 
     picked = [int(np.flatnonzero((rgb == (255, 0, 0)).all(axis=1))[0])]
-    distance = np.full(len(rgb), np.inf)
+    distance = np.full(len(rgb), np.iinfo(np.int64).max)
     while len(picked) < MAX_ATHLETES * JOINTS:
         distance = np.minimum(distance, ((space - space[picked[-1]]) ** 2).sum(axis=1))
         picked.append(int(distance.argmax()))

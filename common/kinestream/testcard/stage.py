@@ -56,7 +56,7 @@ SPOTS = {
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One athlete at one instant, in the picture: points (27, 2) as `body.pose` orders them, and their shadows."""
+    """One athlete at one instant in the picture: points (27, 2) as in `body.pose`, and their shadows."""
 
     athlete: int
     points: Points

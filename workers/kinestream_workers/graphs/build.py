@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from kinestream.testcard.palette import JOINTS, MAX_ATHLETES
 from kinestream_workers.graphs import GRAPHS, graph_path
@@ -52,14 +52,14 @@ def build(batch: int | str) -> onnx.ModelProto:
 
     rows = 2 * MAX_ATHLETES
     graph = helper.make_graph(
-        n.nodes,
+        [helper.make_node(node.operator, node.inputs, node.outputs, **node.attributes) for node in n.nodes],
         "testcard",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, 3, SIDE, SIDE])],
         [
             helper.make_tensor_value_info("dets", TensorProto.FLOAT, [batch, rows, 5]),
             helper.make_tensor_value_info("keypoints", TensorProto.FLOAT, [batch, rows, JOINTS, 3]),
         ],
-        n.constants(),
+        [numpy_helper.from_array(value, name) for name, value in n.constants.items()],
         doc_string="Reads Kinestream's test card. A test signal: it does not estimate the pose of people.",
     )
     # IR version 8 came with opset 18: any onnxruntime that knows the operators reads it.
@@ -70,7 +70,7 @@ def build(batch: int | str) -> onnx.ModelProto:
 
 
 def _people(n: Nodes, x: Value, y: Value, area: Value) -> None:
-    """The outputs, from the markers' centres and areas: the joints, and boxes around those that were found."""
+    """The outputs, from the markers' centres and areas: joints, and boxes around those that were found."""
     score = ((area / FULL_AREA - MIN_SHOWN) / (1 - MIN_SHOWN)).clip(0.0, 1.0)
     x, y, score = (value.reshape(-1, MAX_ATHLETES, JOINTS) for value in (x, y, score))
     found = score > 0.0

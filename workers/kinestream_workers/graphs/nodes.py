@@ -5,20 +5,32 @@ Not for: what the test card's graph computes (see reading.py), or for running gr
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import ArrayLike, NDArray
-from onnx import TensorProto, helper, numpy_helper
+
+# ONNX's numbers for element types (TensorProto.DataType), so that only build.py needs the package `onnx`.
+_FLOAT, _INT64 = 1, 7
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operator: the names of what goes in and comes out, and its attributes."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
 
 
 class Nodes:
-    """The operators and constants of a graph under construction, in the order in which they were asked for."""
+    """The operators and constants of a graph under construction, in the order in which they are asked for."""
 
     def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self._constants: dict[str, NDArray[Any]] = {}
+        self.nodes: list[Node] = []
+        self.constants: dict[str, NDArray[Any]] = {}
 
     def value(self, name: str, kind: type = np.float32) -> Value:
         """A value that exists under that name: an input."""
@@ -32,23 +44,19 @@ class Nodes:
         """A constant of int64, a scalar or an array."""
         return self._constant(np.array(value, np.int64))
 
-    def constants(self) -> list[onnx.TensorProto]:
-        """All constants, each written once no matter how often it was asked for."""
-        return [numpy_helper.from_array(value, name) for name, value in self._constants.items()]
-
     def call(
         self, operator: str, *inputs: Value, kind: type | None = None, name: str = "", **attributes: Any
     ) -> Value:
         """One operator's output. Its `kind` is the first input's unless said otherwise."""
         output = name or f"{operator.lower()}{len(self.nodes)}"
-        names = [value.name for value in inputs]
-        self.nodes.append(helper.make_node(operator, names, [output], **attributes))
+        names = tuple(value.name for value in inputs)
+        self.nodes.append(Node(operator, names, (output,), attributes))
         return Value(self, output, kind or inputs[0].kind)
 
     def split(self, value: Value, parts: int, *, axis: int) -> list[Value]:
         """Equal parts of a value along an axis."""
-        names = [f"split{len(self.nodes)}_{part}" for part in range(parts)]
-        self.nodes.append(helper.make_node("Split", [value.name], names, axis=axis, num_outputs=parts))
+        names = tuple(f"split{len(self.nodes)}_{part}" for part in range(parts))
+        self.nodes.append(Node("Split", (value.name,), names, {"axis": axis, "num_outputs": parts}))
         return [Value(self, name, value.kind) for name in names]
 
     def concat(self, *values: Value, axis: int, name: str = "") -> Value:
@@ -64,11 +72,12 @@ class Nodes:
         return self.call("Min", *values)
 
     def _constant(self, value: NDArray[Any]) -> Value:
-        for name, known in self._constants.items():
+        # Written once, no matter how often it is asked for.
+        for name, known in self.constants.items():
             if known.dtype == value.dtype and np.array_equal(known, value):
                 return Value(self, name, value.dtype.type)
-        name = f"c{len(self._constants)}"
-        self._constants[name] = value
+        name = f"c{len(self.constants)}"
+        self.constants[name] = value
         return Value(self, name, value.dtype.type)
 
 
@@ -115,10 +124,10 @@ class Value:
         return self._call("And", other)
 
     def floats(self) -> Value:
-        return self.nodes.call("Cast", self, to=TensorProto.FLOAT, kind=np.float32)
+        return self.nodes.call("Cast", self, to=_FLOAT, kind=np.float32)
 
     def ints(self) -> Value:
-        return self.nodes.call("Cast", self, to=TensorProto.INT64, kind=np.int64)
+        return self.nodes.call("Cast", self, to=_INT64, kind=np.int64)
 
     def shape(self) -> Value:
         return self.nodes.call("Shape", self, kind=np.int64)

@@ -28,8 +28,8 @@ MARKERS = MAX_ATHLETES * JOINTS
 # The palette's least saturated colour has 110; JPEG and the letterbox take some of it.
 MIN_SATURATION = 60.0
 # How far from its colour a vote and its neighbours may be. The two nearest colours of the palette are 54
-# apart. Of 24,400 visible joints none lost its votes, and no vote went astray, for any value from 35 to 60.
-MAX_COLOUR_DISTANCE = 45.0
+# apart. Of 26,586 visible joints none lost its votes, and no vote went astray, for any value from 35 to 52.
+MAX_COLOUR_DISTANCE = 41.0
 # A whole marker gets 4 to 9 votes.
 MIN_VOTES = 3.0
 # The votes' variance in square pixels (x and y together); inside a marker it is below 6.
@@ -57,7 +57,7 @@ def candidates(n: Nodes, picture: Value) -> tuple[Value, Value, Value]:
 
 
 def votes(n: Nodes, pixels: Value, image: Value, y: Value, x: Value) -> tuple[Value, Value]:
-    """Each candidate's marker, (K, 1), and what it adds to it, (K, 7): 1, x, y, x² + y², B, G, R, or zeros."""
+    """Each candidate's marker (K, 1), and what it adds to it (K, 7): 1, x, y, x² + y², B, G, R, or zeros."""
     # Itself and its four diagonal neighbours. At the picture's edge a neighbour is a pixel from elsewhere;
     # nothing is lost by that, since a whole marker ends before.
     first = (image * (3 * PLANE) + y * SIDE + x).unsqueeze(1).unsqueeze(2)
@@ -81,7 +81,7 @@ def votes(n: Nodes, pixels: Value, image: Value, y: Value, x: Value) -> tuple[Va
 
 
 def rough(n: Nodes, totals: Value) -> tuple[Value, Value, Value, Value]:
-    """Whether each marker was voted for (M, 1), its rough centre in pixel indices (M, 1), its colour (M, 3)."""
+    """Whether each marker has votes (M, 1), its rough centre in pixel indices (M, 1), its colour (M, 3)."""
     count = totals.cut(0, 1, axis=1)
     means = totals.cut(1, 7, axis=1) / n.largest(count, n.floats(1.0))
     x, y, square = (means.cut(i, i + 1, axis=1) for i in range(3))
