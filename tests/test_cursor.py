@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinestream.cursor import Cursor, EntryId, Position
@@ -14,7 +14,9 @@ from kinestream.errors import UsageError
 _number = st.integers(0, 2**64 - 1)
 _ids = st.builds(EntryId, _number, _number)
 _cameras = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True)
-_positions = st.dictionaries(_cameras, st.builds(Position, _number, st.none() | _number), max_size=5)
+_positions = st.dictionaries(
+    _cameras, st.builds(Position, _number, st.none() | _number, st.booleans()), max_size=5
+)
 _cursors = st.one_of(
     st.builds(Cursor, following=_ids),
     st.builds(
@@ -29,6 +31,7 @@ _cursors = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(_cursors)
 def test_cursors_survive_being_text(cursor: Cursor) -> None:
     text = str(cursor)
@@ -55,6 +58,7 @@ def test_cursors_survive_being_text(cursor: Cursor) -> None:
         "o1~1~2~0~3~4~a b~1~2",
         "o1~1~2~0~3~4~a~~2",
         "o1~1~2~0~3~4~a~1~x",
+        "o1~1~2~0~3~4~a~1~1--",
         "1760000000000-12",
     ],
 )
@@ -65,6 +69,7 @@ def test_a_broken_cursor_is_a_usage_error_of_one_line(text: str) -> None:
         Cursor.parse(text)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="oc1~-a9. ", max_size=30) | st.text())
 def test_any_text_is_a_cursor_or_a_usage_error(text: str) -> None:
     try:
@@ -75,6 +80,7 @@ def test_any_text_is_a_cursor_or_a_usage_error(text: str) -> None:
         assert Cursor.parse(str(cursor)) == cursor
 
 
+@settings(deadline=None)
 @given(_ids)
 def test_the_preceding_id_is_the_largest_one_below(entry: EntryId) -> None:
     if entry == EntryId(0, 0):

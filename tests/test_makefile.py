@@ -40,11 +40,14 @@ class Checkout:
         python.chmod(0o755)
 
     def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run make, as if it were not called by `make test`."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-        command = ["make", f"PYTHON={self.python}", *arguments]
+        """Run make, untouched by the variables of the `make test` that this may be part of."""
         return subprocess.run(
-            command, cwd=self.folder, env=own | environ, capture_output=True, text=True, check=False
+            ["make", f"PYTHON={self.python}", *arguments],
+            cwd=self.folder,
+            env={"PATH": os.environ["PATH"], **environ},
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def make(self, *arguments: str, fails_at: str = "nowhere", fails_with: str = "") -> tuple[list[str], str]:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from kinestream.cursor import Cursor, EntryId
 from kinestream.keys import Keys
-from kinestream.messages import PoseResult
-from kinestream.orders import ANY_CAMERA, Cameras, in_order_of_commit, in_order_of_frames, latest
+from kinestream.messages import ANY_CAMERA, PoseResult
+from kinestream.orders import Cameras, in_order_of_commit, in_order_of_frames, latest
 from kinestream.reorder import Reorderer
 from kinestream.resultreader import ResultReader
 from scenarios import Scenario, end, frames_of, names, of_camera, record, scenarios
@@ -196,10 +196,23 @@ async def test_held_records_that_are_trimmed_between_two_lives_are_told() -> Non
         *[("a", 1, seq, seq, "ok") for seq in (3, 4, 5, 6)],
         ("a", 1, 7, 7, "end"),
     ]
+    resumed = await by_frame(stream, rest[0].cursor, wait_ms=1)
+    assert resumed == rest[1:]  # what was told in the first life is not told in the third
     stream.kept = 6  # all that was held is gone: at least as much is told
     rest = await by_frame(stream, first[2].cursor, wait_ms=1)
     assert rest[0].camera == ANY_CAMERA and rest[0].frames >= 3
     assert frames_of(rest, "a", 1) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_all_that_was_held_is_held_again_before_anything_goes() -> None:
+    # The `end` of run 2 is not there, so nothing but what was held says that run 2 comes before run 3.
+    stream = stream_of(
+        end(1), record(0, run=3), record(0, run=2), record(0), record(1, run=2), record(1, run=3)
+    )
+    first = await by_frame(stream)
+    assert [(result.run, result.status) for result in first] == [(1, "ok"), (1, "end"), (2, "ok"), (2, "ok")]
+    for index, result in enumerate(first):
+        assert await by_frame(stream, result.cursor) == first[index + 1 :]
 
 
 async def test_garbage_is_told_not_skipped() -> None:

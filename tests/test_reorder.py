@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinestream.cursor import EntryId, Position
@@ -44,6 +44,7 @@ def told(results: Iterable[PoseResult]) -> list[tuple[int, int, str]]:
     return [(result.seq, result.last, result.cause or result.status) for result in results]
 
 
+@settings(deadline=None)
 @given(scenarios())
 def test_any_interleaving_is_put_in_order(scenario: Scenario) -> None:
     feed = Feed()
@@ -53,6 +54,7 @@ def test_any_interleaving_is_put_in_order(scenario: Scenario) -> None:
     assert feed.reorderer.oldest is None
 
 
+@settings(deadline=None)
 @given(scenarios(), st.data())
 def test_what_comes_twice_is_released_once(scenario: Scenario, data: st.DataObject) -> None:
     twice = list(scenario.committed)
@@ -67,6 +69,7 @@ def test_what_comes_twice_is_released_once(scenario: Scenario, data: st.DataObje
     assert feed.reorderer.oldest is None
 
 
+@settings(deadline=None)
 @given(scenarios(), st.data())
 def test_every_frame_is_told_once_though_some_never_come(scenario: Scenario, data: st.DataObject) -> None:
     absent = data.draw(st.sets(st.sampled_from(range(len(scenario.committed)))))
@@ -224,12 +227,12 @@ def test_an_end_that_does_not_come_is_given_up_on() -> None:
 
 
 def test_a_run_of_which_nothing_was_seen_is_not_waited_for() -> None:
-    feed = Feed(positions={"a": Position(3, None)})
+    feed = Feed(positions={"a": Position(3, None, begun=False)})
     assert names(feed(record(0, run=5))) == [("a", 5, 0, 0, "ok")]
 
 
 def test_a_run_that_was_going_on_begins_with_what_comes_first() -> None:
-    feed = Feed(positions={"a": Position(3, None), "b": Position(3, None)})
+    feed = Feed(positions={"a": Position(3, None, begun=False), "b": Position(3, None, begun=False)})
     assert names(feed(record(7, run=3), record(6, run=3), record(8, run=3))) == [
         ("a", 3, 7, 7, "ok"),
         ("a", 3, 8, 8, "ok"),

@@ -21,8 +21,7 @@ from kinestream import current_cursor, subscribe
 from kinestream.errors import RunLost, UnsupportedVersion, UsageError
 from kinestream.groupconsumer import GroupConsumer, Held, Outcome
 from kinestream.keys import Keys
-from kinestream.messages import Frame, PoseResult
-from kinestream.orders import ANY_CAMERA
+from kinestream.messages import ANY_CAMERA, Frame, PoseResult
 from kinestream.packing import pack_map
 from kinestream.redis import connect
 from kinestream.resultreader import COUNT

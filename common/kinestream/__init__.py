@@ -24,8 +24,7 @@ from kinestream.errors import (
 from kinestream.keys import Keys
 
 if TYPE_CHECKING:
-    from kinestream.messages import Frame, Person, PoseResult
-    from kinestream.orders import ANY_CAMERA
+    from kinestream.messages import ANY_CAMERA, Frame, Person, PoseResult
     from kinestream.redis import connect
     from kinestream.subscriber import current_cursor, subscribe
 
@@ -52,7 +51,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ANY_CAMERA": "orders",
+    "ANY_CAMERA": "messages",
     "Frame": "messages",
     "Person": "messages",
     "PoseResult": "messages",

@@ -55,16 +55,19 @@ class EntryId(NamedTuple):
 class Position(NamedTuple):
     """What a camera's next record is: frame `seq` of `run`, or whichever frame of it comes first (None).
 
-    Records of a smaller `(run, seq)` were released, or were given up on.
+    Records of a smaller `(run, seq)` were released, or were given up on. The next run waits for the end of
+    `run` if that is `begun`: something of it was seen.
     """
 
     run: int
     seq: int | None
+    begun: bool = True
 
 
 def position_text(camera: str, position: Position) -> str:
     """The part of a cursor that tells one camera's position."""
-    return f"~{camera}~{position.run}~{'' if position.seq is None else position.seq}"
+    run, seq, begun = position
+    return f"~{camera}~{run}~{'' if seq is None else seq}{'' if begun else '-'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +131,9 @@ def _position(text: str, camera: str, run: str, seq: str) -> Position:
         check_camera(camera)
     except UsageError:
         raise _broken(text) from None
-    numbers = _numbers(text, [run, seq] if seq else [run])
-    return Position(numbers[0], numbers[1] if seq else None)
+    digits = seq.removesuffix("-")
+    numbers = _numbers(text, [run, digits] if digits else [run])
+    return Position(numbers[0], numbers[1] if digits else None, begun=digits == seq)
 
 
 def _numbers(text: str, parts: list[str]) -> list[int]:

@@ -14,13 +14,10 @@ from typing import Protocol
 from kinestream.cursor import EntryId, commit_text, frame_text
 from kinestream.errors import MessageError, UnsupportedVersion
 from kinestream.fields import clip_text
-from kinestream.messages import PoseResult
+from kinestream.messages import ANY_CAMERA, PoseResult
 from kinestream.redis import BLOCK_MS
 from kinestream.reorder import Reorderer
 from kinestream.resultreader import COUNT, Entry, Event, MemoryLost, Trimmed
-
-ANY_CAMERA = "*"
-"""The camera of a `missing` record for records of unknown cameras; no camera can have this name."""
 
 Cameras = frozenset[str] | None
 """The cameras wanted; None for all."""
@@ -71,8 +68,7 @@ async def in_order_of_frames(
                 untold = 0
                 if event.all_of_it:
                     reorderer.unblock()
-            # What was held and is trimmed by now was not told. How many are held is unknown, so this may be
-            # more.
+            # What was held and is trimmed by now was not told. As it is unknown how much, all is told again.
             held_is_gone = isinstance(event, Trimmed) and event.first == held_number
             record = _record(event, cameras, 0 if held_is_gone else untold)
             held_number = None
@@ -80,6 +76,8 @@ async def in_order_of_frames(
                 reorderer.add(record, event.id, len(event.packed), reader.clock_ms)
             elif record:
                 yield _with_cursor(record, cursor())
+            if reader.following.number < untold:
+                continue  # until all is held again that was held when the cursor was made
             while released := reorderer.release(reader.clock_ms):
                 yield _with_cursor(released, cursor())
         if events is None:
@@ -116,9 +114,7 @@ _SHOWN = ("ok", "end")
 
 
 def _rank(record: PoseResult) -> tuple[int, bool, int]:
-    """What a viewer counts as newer. Poses go first, since frames are dropped while older ones are
-    inferred.
-    """
+    """What a viewer counts as newer; poses go first, as later frames are dropped while one is inferred."""
     return record.run, record.status in _SHOWN, record.last
 
 
@@ -146,11 +142,7 @@ def _record(event: Event, cameras: Cameras, untold: int = 0) -> PoseResult | Non
 
 def _of_any_camera(count: int, cause: str) -> PoseResult:
     seq_to = count - 1 if count > 1 else None
-    record = PoseResult(camera="any", run=1, seq=0, seq_to=seq_to, status="missing", cause=cause)
-    object.__setattr__(
-        record, "camera", ANY_CAMERA
-    )  # a message could not have this name, and none is made of it
-    return record
+    return PoseResult(camera=ANY_CAMERA, run=1, seq=0, seq_to=seq_to, status="missing", cause=cause)
 
 
 def _with_cursor(record: PoseResult, cursor: str) -> PoseResult:

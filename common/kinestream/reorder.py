@@ -35,11 +35,10 @@ REDIS_LOST_MEMORY = "redis-lost-memory"
 """Cause of a gap that cannot close, since Redis lost the frames or their records."""
 
 _FORGET_MS = 3600 * 1000
-"""How long a camera's position is kept after its run has ended. With a camera a video file, cursors would
-grow for
-ever; and what comes this late was given up on long ago."""
+"""How long a camera's position is kept after its run has ended: with a camera a video file, cursors would
+grow for ever."""
 
-_NOWHERE = Position(0, 0)
+_NOWHERE = Position(0, 0, begun=False)
 
 
 @dataclass(slots=True)
@@ -55,7 +54,6 @@ class _Line:
     """The records of one camera that wait for their turn, as a heap by (run, seq, is end, arrival)."""
 
     heap: list[tuple[int, int, bool, int]] = field(default_factory=list)
-    open: bool = False  # something of the position's run was seen, and not its end
     lost_from: dict[int, int] = field(default_factory=dict)  # run -> the first frame that may never come
     unblocked: bool = False  # nothing that is not here will come
 
@@ -89,7 +87,7 @@ class Reorderer:
         self._marks: dict[str, str] = {}
         for camera, position in (positions or {}).items():
             self._move(camera, position)
-            self._lines[camera] = _Line(open=bool(position.seq))
+            self._lines[camera] = _Line()
 
     @property
     def oldest(self) -> EntryId | None:
@@ -107,7 +105,9 @@ class Reorderer:
         return "".join(self._marks.values())
 
     def add(self, result: PoseResult, entry: EntryId, size: int, now_ms: float) -> None:
-        """Take in a record of `size` packed bytes; now `release` may have something."""
+        """Take in a record of `size` packed bytes, unless its turn is over; then `release` may have some."""
+        if _is_over(result, self.positions.get(result.camera, _NOWHERE)):
+            return
         line = self._lines.setdefault(result.camera, _Line())
         self._held[self._arrivals] = _Held(result, entry, size, now_ms)
         heapq.heappush(line.heap, (result.run, result.seq, result.status == "end", self._arrivals))
@@ -124,9 +124,7 @@ class Reorderer:
             self._ready.append(camera)
 
     def release(self, now_ms: float) -> PoseResult | None:
-        """Return the next record that may go, or that tells of a gap given up on; None if all have to
-        wait.
-        """
+        """Return the next record that may go, or that tells of a gap given up on; None if all must wait."""
         while True:
             while self._ready:
                 if result := self._advance(self._ready[-1], now_ms):
@@ -148,24 +146,23 @@ class Reorderer:
         """Release the camera's first record if it is its turn; let go of those whose turn is over."""
         line = self._lines[camera]
         while line.heap:
-            run, seq, is_end, _ = line.heap[0]
+            run, seq, is_end, arrival = line.heap[0]
             position = self.positions.get(camera, _NOWHERE)
-            if run > position.run:
-                if line.open and not line.unblocked:
-                    return None
-                self._begin(camera, run)
-                continue
-            if run < position.run:
+            if _is_over(self._held[arrival].result, position):
                 self._take(line)
                 continue
-            line.open = True
+            if run > position.run:
+                if position.begun and not line.unblocked:
+                    return None
+                self._begin(camera)
+                continue
             expected = seq if position.seq is None else position.seq
+            if not position.begun:
+                self._move(camera, Position(run, expected))
             if is_end and expected >= seq:
                 return self._end(camera, now_ms)
             if not is_end and seq <= expected:
                 result = self._take(line)
-                if result.last < expected:
-                    continue
                 self._move(camera, Position(run, result.last + 1))
                 return result if seq == expected else replace(result, seq=expected)
             if line.unblocked or expected >= line.lost_from.get(run, expected + 1):
@@ -173,7 +170,8 @@ class Reorderer:
                 return _gap(camera, run, expected, seq - 1, "lost", REDIS_LOST_MEMORY)
             return None
         if line.unblocked:
-            line.unblocked = line.open = False
+            line.unblocked = False
+            self._move(camera, self.positions[camera]._replace(begun=False))
         return None
 
     def _give_up(self, camera: str, cause: str) -> PoseResult:
@@ -181,27 +179,26 @@ class Reorderer:
         line = self._lines[camera]
         run, seq, *_ = line.heap[0]
         position = self.positions[camera]
-        expected = position.seq or 0  # a camera that takes whichever frame comes first does not wait
+        expected = position.seq or 0  # None waits for nothing
         if run > position.run:
-            self._begin(camera, run)
+            self._begin(camera)
             return _gap(camera, position.run, expected, expected, "missing", END_NOT_IN_TIME)
         until = min(seq, line.lost_from.get(run, seq))
         self._move(camera, Position(run, until))
         return _gap(camera, run, expected, until - 1, "missing", cause)
 
-    def _begin(self, camera: str, run: int) -> None:
-        """Go on to a run of which nothing was released yet."""
+    def _begin(self, camera: str) -> None:
+        """Go on to the run of the camera's first record."""
         line = self._lines[camera]
+        run, seq, *_ = line.heap[0]
         line.lost_from = {other: seq for other, seq in line.lost_from.items() if other >= run}
         # A run's number is not below the second in which it began, so that this one began after `since_ms`.
         whole = run * 1000 >= self.since_ms
-        self._move(camera, Position(run, 0 if whole else None))
+        self._move(camera, Position(run, 0 if whole else seq))
 
     def _end(self, camera: str, now_ms: float) -> PoseResult:
-        line = self._lines[camera]
-        line.open = False
-        end = self._take(line)
-        self._move(camera, Position(end.run + 1, 0))
+        end = self._take(self._lines[camera])
+        self._move(camera, Position(end.run + 1, 0, begun=False))
         self._ended[camera] = now_ms
         for ended, since_ms in list(self._ended.items()):
             if now_ms - since_ms < _FORGET_MS:
@@ -219,6 +216,13 @@ class Reorderer:
         held = self._held.pop(heapq.heappop(line.heap)[3])
         self._bytes -= held.size
         return held.result
+
+
+def _is_over(result: PoseResult, position: Position) -> bool:
+    """Whether all that a record stands for was released, or given up on."""
+    if result.run != position.run or position.seq is None:
+        return result.run < position.run
+    return result.status != "end" and result.last < position.seq
 
 
 def _gap(camera: str, run: int, seq: int, last: int, status: Status, cause: str) -> PoseResult:

@@ -147,7 +147,7 @@ async def cursor_at_end(redis: Redis, keys: Keys, *, ordered: bool) -> Cursor:
     running, _, following = await _snapshot(redis, keys)
     if not ordered:
         return Cursor(following=following)
-    positions = {camera: Position(run, None) for camera, run in sorted(running.items())}
+    positions = {camera: Position(run, None, begun=False) for camera, run in sorted(running.items())}
     return Cursor(following=following, ordered=True, untold=following.number, positions=positions)
 
 

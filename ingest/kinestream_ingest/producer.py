@@ -81,6 +81,7 @@ class Producer:
             label=self._label,
         )
         self._failure: Exception | None = None
+        self._cause = ""
 
     @property
     def seen(self) -> int:
@@ -124,17 +125,19 @@ class Producer:
             return await self._handover.get()
         except SourceError as error:
             self._failure = KinestreamError(f"{self.offering.camera}: the source ended early: {error}")
-            self._failure.__cause__ = error
+            self._cause = f"source-failed: {error}"
         except Exception as bug:  # in the thread; the run is ended before it is shown
             self._failure = bug
+            self._cause = f"source-failed: {type(bug).__name__}: {bug}"
         return None
 
     async def _finish(self) -> None:
         if self._stop.is_set():
             await self.offering.finish_stopped()
-            return
-        cause = f"source-failed: {self._failure}" if self._failure else ""
-        await self.offering.finish(taken=self._capture.taken, causes=self._handover.causes_after, cause=cause)
+        else:
+            await self.offering.finish(
+                taken=self._capture.taken, causes=self._handover.causes_after, cause=self._cause
+            )
 
     def _behind(self) -> str:
         """Why a live frame finds no room in the handover just now."""

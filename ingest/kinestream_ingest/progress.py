@@ -34,6 +34,9 @@ from kinestream_ingest.producer import Producer
 _TERMINAL_INTERVAL_S = 0.5
 _LOG_INTERVAL_S = 5.0
 
+_PATIENCE_S = 1.0
+"""At the end, for a last look into the ledger of a Redis that may hang."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -63,40 +66,36 @@ async def shown_progress(
     terminal = sys.stderr.isatty()
     with _on_terminal(producer) if terminal else _in_log(producer) as show:
         interval_s = _TERMINAL_INTERVAL_S if terminal else _LOG_INTERVAL_S
-        showing = asyncio.create_task(_keep_showing(producer, redis, keys, show, interval_s))
+        done = asyncio.Event()
+        showing = asyncio.create_task(_keep_showing(producer, redis, keys, show, interval_s, done))
         try:
             yield
         finally:
+            done.set()  # before Python 3.12, a cancellation may be swallowed where redis-py waits
             showing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await showing
+            await asyncio.wait([showing], timeout=_PATIENCE_S)
 
 
 async def _keep_showing(
-    producer: Producer, redis: Redis, keys: Keys | None, show: Show, interval_s: float
+    producer: Producer, redis: Redis, keys: Keys | None, show: Show, interval_s: float, done: asyncio.Event
 ) -> None:
+    offering = producer.offering
     dropped = in_flight = before = 0
     before_s = time.monotonic()
     while True:
         await asyncio.sleep(interval_s)
-        offering = producer.offering
         with contextlib.suppress(RedisError):  # it is away, as a warning says; the last figures stand
             run = offering.runs[-1].number if offering.runs else 0
             ledger = await read_ledger(redis, offering.camera, run, keys=keys)
             if ledger is not None:
                 dropped, in_flight = ledger.dropped + ledger.stale, ledger.in_flight
+        if done.is_set():
+            return
         now_s = time.monotonic()
         fps = (offering.offered - before) / (now_s - before_s)
         before, before_s = offering.offered, now_s
-        show(
-            Figures(
-                seen=producer.seen,
-                fps=fps,
-                dropped=dropped,
-                in_flight=in_flight,
-                late_ms=1000 * offering.late_s,
-            )
-        )
+        late_ms = 1000 * offering.late_s
+        show(Figures(seen=producer.seen, fps=fps, dropped=dropped, in_flight=in_flight, late_ms=late_ms))
 
 
 @contextlib.contextmanager
@@ -113,8 +112,7 @@ def _on_terminal(producer: Producer) -> Iterator[Show]:
         task = progress.add_task(camera, total=total, figures="")
 
         def show(figures: Figures) -> None:
-            text = _line(figures) if live else f"{figures.fps:.1f} frames/s"
-            progress.update(task, completed=figures.seen, figures=text)
+            progress.update(task, completed=figures.seen, figures=_line(figures, live))
 
         yield show
         progress.update(task, completed=producer.seen)
@@ -136,16 +134,19 @@ def _log_lines_above() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _in_log(producer: Producer) -> Iterator[Show]:
+    camera, total = producer.offering.camera, producer.source.frames
+    live = producer.offering.lane == "live"
+
     def show(figures: Figures) -> None:
-        total = producer.source.frames
         seen = f"{figures.seen} of {total}" if total else str(figures.seen)
-        _log.info("%s: %s frames seen, %s", producer.offering.camera, seen, _line(figures))
+        _log.info("%s: %s frames read, %s", camera, seen, _line(figures, live))
 
     yield show
 
 
-def _line(figures: Figures) -> str:
-    return (
-        f"{figures.fps:.1f} frames/s, {figures.dropped} dropped, {figures.in_flight} in flight, "
-        f"{figures.late_ms:.0f} ms late"
-    )
+def _line(figures: Figures, live: bool) -> str:
+    """The figures of a camera; a recording cannot be late, and loses nothing on its way."""
+    rate = f"{figures.fps:.1f} frames/s"
+    if not live:
+        return rate
+    return f"{rate}, {figures.dropped} dropped, {figures.in_flight} in flight, {figures.late_ms:.0f} ms late"

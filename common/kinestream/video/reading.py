@@ -109,6 +109,7 @@ def _timed(path: str, container: InputContainer, stream: VideoStream) -> Iterato
     """Yield every frame that decodes; raise `SourceError` after the last if there was damage, or none."""
     damage = ""
     yielded, time_s = 0, 0.0
+    upright = _Upright()
     step_s = float(1 / (stream.guessed_rate or stream.average_rate or _FALLBACK_FPS))
     for frame in _frames(container, stream):
         if isinstance(frame, str):
@@ -120,7 +121,7 @@ def _timed(path: str, container: InputContainer, stream: VideoStream) -> Iterato
             time_s += step_s
         if frame.is_corrupt:
             damage = damage or f"at {time_s:.3f} s: a part of the picture is missing"
-        yield VideoFrame(_upright(frame), time_s)
+        yield VideoFrame(upright.picture(frame), time_s)
         yielded += 1
     if not yielded:
         raise SourceError(f"{path} has no frame that can be decoded")
@@ -162,21 +163,41 @@ def reason(error: Exception) -> str:
     return words[:1].lower() + words[1:]
 
 
-def _upright(frame: av.VideoFrame) -> Image:
-    """The picture as it is to be shown: quarter turns and mirrorings of the display matrix are applied.
+class _Upright:
+    """Turns pictures as they are to be shown: quarter turns and mirrorings of the display matrix are applied.
 
     The matrix [[a, b, u], [c, d, v], [x, y, w]] takes stored (p, q) to shown (a p + c q + x, b p + d q + y);
     ISO/IEC 14496-12, `tkhd`. Phones and front cameras write its eight axis-parallel forms; others do nothing.
     """
-    image: Image = frame.to_ndarray(format="bgr24")  # type: ignore[assignment]  # bgr24 is always uint8
-    side_data = frame.side_data.get("DISPLAYMATRIX")
-    if side_data is not None:
-        a, b, _, c, d = np.frombuffer(bytes(side_data), np.int32)[:5].tolist()  # type: ignore[call-overload]
-        across, down = a, d
-        if b and c and not a and not d:
+
+    def __init__(self) -> None:
+        self._rotation: int | None = None
+        self._transposed = False
+        self._across = self._down = 1
+
+    def picture(self, frame: av.VideoFrame) -> Image:
+        """The picture of a frame, upright."""
+        # Asking a frame for its side data ties it into a cycle, and with it megabytes that only the garbage
+        # collector frees. So the matrix is read again only if the rotation says that it has changed.
+        if frame.rotation != self._rotation:
+            self._rotation = frame.rotation
+            self._read_matrix(frame)
+        image: Image = frame.to_ndarray(format="bgr24")  # type: ignore[assignment]  # bgr24 is always uint8
+        if self._transposed:
             image = image.transpose(1, 0, 2)
-            across, down = c, b
-        elif b or c:
-            across = down = 1
-        image = image[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
-    return np.ascontiguousarray(image)
+        return np.ascontiguousarray(image[:: self._down, :: self._across])
+
+    def _read_matrix(self, frame: av.VideoFrame) -> None:
+        self._transposed, self._across, self._down = False, 1, 1
+        side_data = frame.side_data.get("DISPLAYMATRIX")
+        if side_data is None:
+            return
+        a, b, _, c, d = np.frombuffer(bytes(side_data), np.int32)[:5].tolist()  # type: ignore[call-overload]
+        if a and d and not b and not c:
+            self._across, self._down = _sign(a), _sign(d)
+        elif b and c and not a and not d:
+            self._transposed, self._across, self._down = True, _sign(c), _sign(b)
+
+
+def _sign(number: int) -> int:
+    return -1 if number < 0 else 1

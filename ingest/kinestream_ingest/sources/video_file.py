@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from kinestream.errors import SourceError
 from kinestream.video import VideoFrame, probe_video, read_video
 from kinestream_ingest.pacing import Clock, Pace
 from kinestream_ingest.sources.source import SourceFrame
@@ -44,14 +45,17 @@ class VideoFileSource:
     def __iter__(self) -> Iterator[SourceFrame]:
         began_us = time.time_ns() // 1000
         first_s: float | None = None
-        for frame in read_video(self._path):
-            if first_s is None:
-                first_s = frame.media_time_s
-            if self._paced:
-                self._clock.wait_until(frame.media_time_s)
-            if self._clock.stopped:
-                return
-            yield _source_frame(frame, began_us + round(1e6 * (frame.media_time_s - first_s)))
+        try:
+            for frame in read_video(self._path):
+                if first_s is None:
+                    first_s = frame.media_time_s
+                if self._paced:
+                    self._clock.wait_until(frame.media_time_s)
+                if self._clock.stopped:
+                    return
+                yield _source_frame(frame, began_us + round(1e6 * (frame.media_time_s - first_s)))
+        except SourceError as error:  # it becomes a record for everybody to read
+            raise SourceError(str(error).replace(str(self._path), self.description)) from error
 
     def close(self) -> None:
         """End the iteration at its next frame."""
