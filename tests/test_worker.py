@@ -1,11 +1,13 @@
-"""What a worker promises, on a real server, with an engine that does what the test says."""
+"""What a worker promises, on a real server, with an engine that does what the test says.
+
+Not for: engines that fail or hang, and a Redis that goes away (see `test_worker_trouble.py`).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,20 +15,13 @@ from redis.asyncio import Redis
 
 from engines import ScriptedEngine
 from frames import frame, offer
-from kinestream.delivery import Limits
-from kinestream.errors import EngineError, UnsupportedVersion
+from kinestream.errors import UnsupportedVersion
 from kinestream.groupconsumer import GroupConsumer
 from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
-from kinestream.messages import PoseResult
-from kinestream.redis import connect
 from kinestream.run import Run
-from kinestream_workers.settings import WorkerSettings
-from kinestream_workers.worker import Worker
-from servers import Server
 from waiting import wait_until
-
-LIMITS = Limits(lease_ms=300)
+from working import LIMITS, begin_run, wait_for_records, working
 
 
 @pytest.fixture
@@ -36,48 +31,17 @@ def engine() -> ScriptedEngine:
 
 @pytest.fixture
 def begin(redis: Redis, keys: Keys) -> Callable[..., Any]:
-    async def begin(camera: str, lane: str = "every-frame") -> Run:
-        return await Run.begin(redis, camera, lane=lane, keys=keys)  # type: ignore[arg-type]
-
-    return begin
+    return partial(begin_run, redis, keys)
 
 
 @pytest.fixture
 def work(redis: Redis, keys: Keys, engine: ScriptedEngine) -> Callable[..., Any]:
-    """Return a context manager that runs a worker, drains it, and fails if it ends with an error."""
-
-    @asynccontextmanager
-    async def work(**settings: Any) -> AsyncIterator[SimpleNamespace]:
-        chosen = WorkerSettings(**{"max_batch": 2, "decode_threads": 2, **settings})
-        worker = Worker(GroupConsumer(redis, chosen.name, keys=keys, limits=LIMITS), engine, chosen)
-        stop = asyncio.Event()
-        task = asyncio.create_task(worker.run(stop))
-        try:
-            yield SimpleNamespace(worker=worker, task=task, stop=stop)
-        finally:
-            stop.set()
-            engine.gate.set()
-        await task
-
-    return work
+    return partial(working, redis, keys, engine)
 
 
 @pytest.fixture
 def published(redis: Redis, keys: Keys) -> Callable[..., Any]:
-    """Return a function that waits for so many records of frames, and returns them in order of commit."""
-
-    async def published(count: int) -> list[PoseResult]:
-        async def enough() -> list[PoseResult]:
-            entries = await redis.xrange(keys.results)
-            results = [PoseResult.unpack(fields[b"result"]) for _, fields in entries]
-            results = [result for result in results if result.status != "end"]
-            return results if len(results) >= count else []
-
-        results: list[PoseResult] = await wait_until(enough, f"{count} records")
-        assert len(results) == count
-        return results
-
-    return published
+    return partial(wait_for_records, redis, keys)
 
 
 async def test_every_frame_is_published_once_with_its_own_people(begin, work, published, engine) -> None:
@@ -194,49 +158,6 @@ async def test_a_live_frame_past_its_age_is_stale_and_never_inferred(begin, work
     assert engine.batches == []
 
 
-async def test_the_frame_that_breaks_a_batch_fails_alone(redis, keys, begin, work, published, engine) -> None:
-    run = await begin("left")
-    engine.poison = {200}
-    for seq, grey in enumerate([10, 200, 30, 40]):
-        await run.offer(frame(run, seq, grey=grey))
-    async with work(max_batch=4, max_attempts=3):
-        results = await published(4)
-    assert {r.seq: (r.status, r.cause) for r in results} == {
-        0: ("ok", ""),
-        1: ("failed", "engine-failed"),
-        2: ("ok", ""),
-        3: ("ok", ""),
-    }
-    ((_, dead),) = await redis.xrange(keys.dead)
-    assert dead[b"deliveries"] == b"3"
-    assert b"the test said so" in dead[b"traceback"]
-
-
-async def test_a_broken_engine_ends_the_worker_and_condemns_no_frame(
-    redis, keys, begin, work, engine
-) -> None:
-    run = await begin("left")
-    await offer(run, 6)
-    engine.broken = True
-    with pytest.raises(EngineError, match="every frame"):
-        async with work() as running:
-            await asyncio.wait({running.task}, timeout=20)
-    ledger = await read_ledger(redis, "left", run.number, keys=keys)
-    assert (ledger.in_flight, ledger.held, ledger.failed) == (6, 0, 0)
-    assert await redis.xlen(keys.dead) == 0
-
-
-async def test_an_engine_that_hangs_ends_the_worker(redis, keys, begin, work, engine) -> None:
-    run = await begin("left")
-    await offer(run, 3)
-    engine.gate.clear()
-    with pytest.raises(EngineError, match="giving up"):
-        async with work(max_hold_s=0.2) as running:
-            await asyncio.wait({running.task}, timeout=20)
-    ledger = await read_ledger(redis, "left", run.number, keys=keys)
-    assert (ledger.in_flight, ledger.held) == (3, 0)
-
-
 async def test_a_draining_worker_commits_its_batch_and_hands_back_the_rest(
     redis, keys, begin, work, published, engine
 ) -> None:
@@ -266,41 +187,3 @@ async def test_frames_of_a_dead_worker_are_finished_by_others(redis, keys, begin
     async with work():
         results = await published(5)
     assert sorted(result.seq for result in results) == list(range(5))
-
-
-async def test_a_long_inference_keeps_its_leases(redis, keys, begin, work, published, engine) -> None:
-    run = await begin("left")
-    await offer(run, 2)
-    engine.gate.clear()
-    other = GroupConsumer(redis, "other", keys=keys, limits=LIMITS)
-    async with work():
-        await wait_until(lambda: engine.arrived == 1, "the batch in the session")
-        for _ in range(
-            3 * LIMITS.lease_ms // 100
-        ):  # well beyond a lease, someone else sweeping all the while
-            await asyncio.sleep(0.1)
-            await other.sweep(["left"])
-        assert await other.take(["left"], 2) == []
-        engine.gate.set()
-        await published(2)
-
-
-async def test_it_goes_on_after_a_restart_of_redis(
-    keys: Keys, own_server: Callable[..., Server], engine: ScriptedEngine
-) -> None:
-    server = own_server(durable=True)
-    async with connect(server.url) as redis:
-        run = await Run.begin(redis, "left", lane="every-frame", keys=keys)
-        settings = WorkerSettings(max_batch=2)
-        worker = Worker(GroupConsumer(redis, settings.name, keys=keys, limits=LIMITS), engine, settings)
-        stop = asyncio.Event()
-        task = asyncio.create_task(worker.run(stop))
-        await offer(run, 5)
-        await wait_until(lambda: worker.committed == 5, "the first frames")
-        server.restart()
-        await offer(run, 5)
-        await wait_until(lambda: worker.committed == 10, "the frames after the restart")
-        stop.set()
-        await task
-        ledger = await read_ledger(redis, "left", run.number, keys=keys)
-        assert (ledger.produced, ledger.ok, ledger.in_flight) == (10, 10, 0)

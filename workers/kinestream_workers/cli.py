@@ -10,8 +10,15 @@ from typing import Any
 import click
 
 from kinestream.cli import redis_option
+from kinestream_workers.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
+
+
+def _default(setting: str) -> str:
+    """How a help text ends; read from the settings, so that it is written once."""
+    (default,) = (field.default for field in dataclasses.fields(WorkerSettings) if field.name == setting)
+    return f"  [default: {default:g}]"
 
 
 @click.command(short_help="Take frames from Redis in batches and infer poses.")
@@ -33,17 +40,21 @@ _log = logging.getLogger(__name__)
     "--threads", type=click.IntRange(1), help="Threads of one inference on a CPU.  [default: all cores]"
 )
 @click.option(
-    "--max-batch", type=click.IntRange(1, 256), help="Frames inferred together, at most.  [default: 4]"
+    "--max-batch",
+    type=click.IntRange(1, 256),
+    help=f"Frames inferred together, at most.{_default('max_batch')}",
 )
 @click.option(
     "--max-wait-ms",
     type=click.FloatRange(0, 10_000),
-    help="How long a frame waits for others to share its batch.  [default: 5]",
+    help="How long a frame waits for others to share its batch while the engine is idle."
+    f"{_default('max_wait_ms')}",
 )
 @click.option(
     "--max-age-ms",
     type=click.FloatRange(0),
-    help="A live frame older than this is committed as stale without being inferred.  [default: 1000]",
+    help="A live frame older than this is committed as stale without being inferred."
+    f"{_default('max_age_ms')}",
 )
 @click.option(
     "--lease-ms",
@@ -53,7 +64,10 @@ _log = logging.getLogger(__name__)
     help="How long frames of a dead worker wait until others take them; equal for all workers.",
 )
 @click.option(
-    "--max-hold-s", type=click.FloatRange(1), help="An engine that takes longer hangs.  [default: 60]"
+    "--engine-timeout-s",
+    type=click.FloatRange(1),
+    help="An engine that is at one batch for longer hangs, and ends the worker with exit code 1."
+    f"{_default('engine_timeout_s')}",
 )
 @click.option("--name", help="Name of this worker, unique among all.  [default: host, process, random]")
 @redis_option
@@ -95,7 +109,6 @@ async def _work(
     from kinestream.processes import capture_signals
     from kinestream.redis import connect
     from kinestream_workers.engines import open_engine
-    from kinestream_workers.settings import WorkerSettings
     from kinestream_workers.worker import Worker
 
     settings = dataclasses.replace(

@@ -6,6 +6,7 @@ Not for: the engine itself (see `engines/`), nor for what is done with the outco
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
@@ -22,10 +23,12 @@ from kinestream.messages import Person
 from kinestream_workers import outcomes
 from kinestream_workers.engines import Engine
 from kinestream_workers.preparing import Batch, Ready
+from kinestream_workers.preprocess import Letterbox
 from kinestream_workers.settings import WorkerSettings
 
-_BROKEN_AFTER = 3
-"""So many different frames that fail alone, with no success in between, say that it is not the frames."""
+
+class EngineHangs(EngineError):
+    """The engine is at one batch for longer than any can take; its thread is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,9 @@ class Inference:
     def __init__(self, engine: Engine, settings: WorkerSettings) -> None:
         self._engine = engine
         self._settings = settings
-        self._failed_since_success: set[tuple[str, str]] = set()
+        self._blank = engine.new_batch(1)
+        width, height = engine.input_size
+        self._whole = Letterbox(1.0, engine.input_size, (0.0, 0.0, float(width), float(height)))
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = (
             queue.SimpleQueue()
         )
@@ -52,44 +57,53 @@ class Inference:
     async def run(self, batch: Batch) -> Inferred:
         """Infer one batch; if that fails, each of its images alone.
 
-        Raises `EngineError` when image after image fails: then the engine is broken, and the frames are not.
+        Raises `EngineError` when it fails on a blank picture too: then the engine is broken, and the frames
+        are not. Raises `EngineHangs` after `engine_timeout_s`.
         """
         if not batch.images:
-            return Inferred(batch.settled, [])
+            return Inferred(batch.settled, batch.again)
         begun_s = time.monotonic()
         try:
-            people = await self._infer(batch.tensor, batch.images)
-        except EngineError as error:
+            people = await self._infer(batch.tensor, [image.letterbox for image in batch.images])
+            inferred_ms = (time.monotonic() - begun_s) * 1000
+            done = [
+                self._ok(image, found, len(batch.images), begun_s, inferred_ms)
+                for image, found in zip(batch.images, people, strict=True)
+            ]
+        except EngineHangs:
+            raise
+        except Exception as error:  # whatever it is: what the engine gave for these frames is of no use
             if len(batch.images) == 1:
-                return self._failed_alone(batch, error)
+                return await self._failed_alone(batch, error)
             return await self._one_by_one(batch)
-        self._failed_since_success.clear()
-        inferred_ms = (time.monotonic() - begun_s) * 1000
-        done = [
-            self._ok(image, found, len(batch.images), begun_s, inferred_ms)
-            for image, found in zip(batch.images, people, strict=True)
-        ]
-        return Inferred([*batch.settled, *done], [])
+        return Inferred([*batch.settled, *done], batch.again)
 
     async def _one_by_one(self, batch: Batch) -> Inferred:
         outcomes_: list[Outcome] = list(batch.settled)
-        again: list[Held] = []
+        again: list[Held] = list(batch.again)
         for slot, image in enumerate(batch.images):
             alone = await self.run(Batch(batch.tensor[slot : slot + 1], [image], []))
             outcomes_ += alone.outcomes
             again += alone.again
         return Inferred(outcomes_, again)
 
-    def _failed_alone(self, batch: Batch, error: EngineError) -> Inferred:
+    async def _failed_alone(self, batch: Batch, error: Exception) -> Inferred:
         image = batch.images[0]
         held = image.taken.held
-        self._failed_since_success.add((held.camera, held.id))
-        if len(self._failed_since_success) >= _BROKEN_AFTER:
-            raise EngineError(f"the engine fails on every frame: {error}") from error
+        await self._check_engine()
         if held.deliveries < self._settings.max_attempts:
-            return Inferred(batch.settled, [held])
+            return Inferred(batch.settled, [*batch.again, held])
         failed = outcomes.failed(held, image.frame, outcomes.ENGINE_FAILED, error, worker=self._settings.name)
-        return Inferred([*batch.settled, failed], [])
+        return Inferred([*batch.settled, failed], batch.again)
+
+    async def _check_engine(self) -> None:
+        """Raise `EngineError` unless the engine can infer a blank picture: whose fault is a failure?"""
+        try:
+            await self._infer(self._blank, [self._whole])
+        except EngineHangs:
+            raise
+        except Exception as error:
+            raise EngineError(f"the engine fails on every picture, a blank one too: {error}") from error
 
     def _ok(
         self, image: Ready, people: tuple[Person, ...], batch: int, begun_s: float, inferred_ms: float
@@ -112,16 +126,20 @@ class Inference:
             },
         )
 
-    async def _infer(self, tensor: NDArray[np.float32], images: Sequence[Ready]) -> list[tuple[Person, ...]]:
-        letterboxes = [image.letterbox for image in images]
+    async def _infer(
+        self, tensor: NDArray[np.float32], letterboxes: Sequence[Letterbox]
+    ) -> list[tuple[Person, ...]]:
+        """What `Engine.infer` gives or raises, on the engine's thread; raises `EngineHangs` by itself."""
         done: asyncio.Future[list[tuple[Person, ...]]] = asyncio.get_running_loop().create_future()
         self._calls.put((lambda: self._engine.infer(tensor, letterboxes), done))
-        try:
-            return await done
-        except EngineError:
-            raise
-        except Exception as error:  # whatever an engine raises, it is the engine that failed
-            raise EngineError(f"{type(error).__name__}: {error}") from error
+        await asyncio.wait({done}, timeout=self._settings.engine_timeout_s)
+        if not done.done():
+            done.cancel()
+            raise EngineHangs(
+                f"the engine is at a batch of {len(letterboxes)} for over "
+                f"{self._settings.engine_timeout_s:g} s: giving up"
+            )
+        return done.result()
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -130,7 +148,8 @@ class Inference:
                 result, error = infer(), None
             except Exception as raised:
                 result, error = None, raised
-            done.get_loop().call_soon_threadsafe(_settle, done, result, error)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the worker gave up on this engine
+                done.get_loop().call_soon_threadsafe(_settle, done, result, error)
 
     def close(self) -> None:
         """End the thread once the engine has returned; an engine that hangs is not waited for."""

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from kinestream.errors import EngineError
 from kinestream.groupconsumer import GroupConsumer, Held
 from kinestream.redis import through_outages
 
@@ -27,54 +25,48 @@ class Leases:
     back.
     """
 
-    def __init__(self, consumer: GroupConsumer, max_hold_s: float, released: asyncio.Event) -> None:
+    def __init__(self, consumer: GroupConsumer, released: asyncio.Event) -> None:
         """`released` is set whenever frames are kept no longer."""
         self._consumer = consumer
-        self._max_hold_s = max_hold_s
         self._released = released
-        self._held: dict[tuple[str, str], tuple[Held, float]] = {}
+        self._held: dict[tuple[str, str], Held] = {}
 
     def add(self, held: Iterable[Held]) -> None:
         """Begin to keep the leases of frames that were just taken."""
-        now = time.monotonic()
         for frame in held:
-            self._held[frame.camera, frame.id] = (frame, now)
+            self._held[frame.camera, frame.id] = frame
 
     def release(self, held: Iterable[Held]) -> None:
-        """Keep these leases no longer."""
+        """Keep these leases no longer; a frame that was taken anew in the meantime is kept."""
         for frame in held:
-            self._held.pop((frame.camera, frame.id), None)
+            if self._held.get((frame.camera, frame.id)) is frame:
+                del self._held[frame.camera, frame.id]
         self._released.set()
 
     def held(self) -> list[Held]:
         """All frames that are kept, oldest first."""
-        return [frame for frame, _ in self._held.values()]
+        return [*self._held.values()]
 
-    async def hand_back(self, held: Sequence[Held], *, counted: bool) -> None:
-        """Give frames back for others to take, and keep them no longer."""
+    async def hand_back(
+        self, held: Sequence[Held], *, counted: bool, stop: asyncio.Event | None = None
+    ) -> None:
+        """Give frames back for others to take, and keep them no longer.
+
+        Raises `RedisUnavailable` when `stop` is set while Redis is away.
+        """
         self.release(held)
         give_back = partial(self._consumer.hand_back, held, counted=counted)
-        await through_outages(give_back, what="handing frames back")
+        await through_outages(give_back, what="handing frames back", stop=stop)
 
     async def keep(self) -> None:
-        """Renew until cancelled; raises `EngineError` if a frame is held for longer than an engine can
-        need.
-        """
+        """Renew until cancelled."""
         pause_s = self._consumer.limits.lease_ms / 1000 / _RENEWALS_A_LEASE
         while True:
             await asyncio.sleep(pause_s)
-            self._check_holds()
             held = self.held()
             mine = await through_outages(partial(self._consumer.renew, held), what="renewing leases")
             # Not mine any more: taken over by another worker, or committed while the renewal was under way.
             self.release(frame for frame, still in zip(held, mine, strict=True) if not still)
-
-    def _check_holds(self) -> None:
-        for frame, since in self._held.values():
-            if time.monotonic() - since > self._max_hold_s:
-                raise EngineError(
-                    f"the engine holds {frame.camera} {frame.id} for over {self._max_hold_s:g} s: giving up"
-                )
 
 
 async def sweep(consumer: GroupConsumer, cameras: Callable[[], Sequence[str]]) -> None:

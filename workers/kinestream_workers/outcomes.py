@@ -13,6 +13,12 @@ UNDECODABLE = "undecodable"
 ENGINE_FAILED = "engine-failed"
 """Cause: the engine failed on this frame, alone, as often as it was tried."""
 
+UNPREPARED = "unprepared"
+"""Cause: decoding ended with an error that no frame should cause, as often as it was tried."""
+
+GIVEN_UP = "given-up"
+"""Cause: delivered again and again, and no worker lived to tell the outcome."""
+
 TOO_OLD = "too-old"
 """Cause: a live frame waited for so long that nobody wants to see it any more."""
 

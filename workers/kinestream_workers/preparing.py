@@ -7,6 +7,7 @@ that is used again and again. Not for: how one image is decoded (see `preprocess
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from kinestream.messages import Frame
 from kinestream_workers import outcomes
 from kinestream_workers.preprocess import Letterbox, fill_slot
 from kinestream_workers.settings import WorkerSettings
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,20 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`images[i]` lies in `tensor[i]`; `settled` are the frames that need no engine: stale or undecodable."""
+    """`images[i]` lies in `tensor[i]`; `settled` are the frames that need no engine: stale or undecodable.
+
+    On `again`, which failed in a way that may be this machine's fault, another attempt shall be made.
+    """
 
     tensor: NDArray[np.float32]
     images: Sequence[Ready]
     settled: Sequence[Outcome]
+    again: Sequence[Held] = ()
+
+    @property
+    def frames(self) -> int:
+        """How many frames it was cut from."""
+        return len(self.images) + len(self.settled) + len(self.again)
 
 
 class Preparer:
@@ -75,20 +87,27 @@ class Preparer:
         prepared = await asyncio.gather(*slots)
         images: list[Ready] = []
         settled: list[Outcome] = []
+        again: list[Held] = []
         for slot, outcome in enumerate(prepared):
             if isinstance(outcome, Outcome):
                 settled.append(outcome)
                 continue
+            if isinstance(outcome, Held):
+                again.append(outcome)
+                continue
             if slot != len(images):  # close the hole that a settled frame has left
                 tensor[len(images)] = tensor[slot]
             images.append(outcome)
-        return Batch(tensor, images, settled)
+        return Batch(tensor, images, settled, again)
 
-    def _prepare_one(self, taken: Taken, slot: NDArray[np.float32]) -> Ready | Outcome:
+    def _prepare_one(self, taken: Taken, slot: NDArray[np.float32]) -> Ready | Outcome | Held:
         begun_s = time.monotonic()
         held, worker = taken.held, self._settings.name
         frame = None
         try:
+            if held.deliveries > self._settings.max_deliveries:
+                gone = RuntimeError(f"no worker told the outcome of {held.deliveries - 1} deliveries")
+                return outcomes.failed(held, None, outcomes.GIVEN_UP, gone, worker=worker)
             frame = Frame.unpack(held.packed)
             if (frame.camera, frame.run, frame.seq) != (held.camera, held.run, held.seq):
                 raise MessageError(f"the message says it is {frame.camera} {frame.run}-{frame.seq}")
@@ -99,6 +118,11 @@ class Preparer:
             raise
         except MessageError as error:
             return outcomes.failed(held, frame, outcomes.UNDECODABLE, error, worker=worker)
+        except Exception as error:  # a bug, or no memory: one frame must not end every worker that takes it
+            _log.exception("%s %s cannot be prepared", held.camera, held.id)
+            if held.deliveries < self._settings.max_attempts:
+                return held
+            return outcomes.failed(held, frame, outcomes.UNPREPARED, error, worker=worker)
         return Ready(taken, frame, letterbox, (time.monotonic() - begun_s) * 1000)
 
     def close(self) -> None:

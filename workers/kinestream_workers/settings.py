@@ -21,26 +21,39 @@ class WorkerSettings:
     """Numbers of one worker; the defaults suit a CPU, where larger batches gain nothing and cost latency."""
 
     max_batch: int = 4
-    max_wait_ms: float = 5.0
-    """Longer than the few milliseconds between the frames of cameras that run in step, shorter than anybody
-    sees.
+    max_wait_ms: float = 0.0
+    """Frames that come while the engine is busy share the next batch anyway; to wait while it is idle makes
+    batches larger, and every frame later.
     """
     max_age_ms: float = 1000.0
     """A live frame older than this (on Redis's clock) is stale: whoever watches live has seen newer ones
     since.
     """
     max_attempts: int = 3
-    """Deliveries of a frame on which the engine fails alone, until it becomes a dead letter."""
-    max_hold_s: float = 60.0
-    """An engine that holds a frame for longer hangs: RTMO-l needs 5 s for a batch of 8 on two slow cores."""
+    """Deliveries of a frame that fails alone, in the engine or on the way into it, until it becomes a dead
+    letter.
+    """
+    max_deliveries: int = 6
+    """A frame that was delivered more often becomes a dead letter untouched: it may be what ended each worker
+    that took it. Above `max_attempts`, since workers die for other reasons too.
+    """
+    engine_timeout_s: float = 60.0
+    """An engine that is at one batch for longer hangs: RTMO-l needs 5 s for a batch of 8 on two slow
+    cores.
+    """
     decode_threads: int = field(default_factory=lambda: min(4, len(os.sched_getaffinity(0))))
     """Decoding a frame costs a fraction of inferring it, so a few threads keep up with any session."""
     name: str = field(default_factory=worker_name)
 
     def __post_init__(self) -> None:
-        for setting, least in (("max_batch", 1), ("max_attempts", 1), ("decode_threads", 1)):
+        for setting, least in (
+            ("max_batch", 1),
+            ("max_attempts", 1),
+            ("max_deliveries", 1),
+            ("decode_threads", 1),
+        ):
             if getattr(self, setting) < least:
                 raise ValueError(f"{setting} must be at least {least}, got {getattr(self, setting)}")
-        for setting in ("max_wait_ms", "max_age_ms", "max_hold_s"):
+        for setting in ("max_wait_ms", "max_age_ms", "engine_timeout_s"):
             if getattr(self, setting) < 0:
                 raise ValueError(f"{setting} must not be negative, got {getattr(self, setting)}")

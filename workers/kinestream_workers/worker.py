@@ -25,7 +25,7 @@ from kinestream.groupconsumer import GroupConsumer, Held, Outcome
 from kinestream.redis import BLOCK_MS, through_outages
 from kinestream_workers.batcher import Batcher
 from kinestream_workers.engines import Engine
-from kinestream_workers.inference import Inference
+from kinestream_workers.inference import EngineHangs, Inference
 from kinestream_workers.leases import Leases, sweep
 from kinestream_workers.preparing import Batch, Preparer, Taken
 from kinestream_workers.reader import Reader
@@ -36,6 +36,9 @@ _log = logging.getLogger(__name__)
 
 _TENSORS = 2
 """One in the session, one being filled."""
+
+_CANCEL_AGAIN_S = 0.2
+"""After so long a task that was cancelled and goes on is cancelled once more."""
 
 _GOODBYE_S = 5.0
 """For handing back on the way out; if Redis is away for longer, the leases run out by themselves."""
@@ -49,7 +52,7 @@ class Worker:
         self._consumer = consumer
         self._settings = settings
         self._room_changed = asyncio.Event()
-        self._leases = Leases(consumer, settings.max_hold_s, self._room_changed)
+        self._leases = Leases(consumer, self._room_changed)
         self._batcher: Batcher[Taken] = Batcher(settings.max_batch, settings.max_wait_ms / 1000)
         self._preparer = Preparer(settings)
         self._inference = Inference(engine, settings)
@@ -61,6 +64,7 @@ class Worker:
         self._ready: asyncio.Queue[Batch | None] = asyncio.Queue()
         self._outcomes: asyncio.Queue[Sequence[Outcome] | None] = asyncio.Queue()
         self._before_commit = 0
+        self._suspects: list[Held] = []
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain.
@@ -73,7 +77,7 @@ class Worker:
         reading = asyncio.create_task(self._reader.run(ending))
         stages = [
             asyncio.create_task(stage)
-            for stage in (self._prepare(ending), self._infer(ending), self._commit())
+            for stage in (self._prepare(ending), self._infer(ending), self._commit(ending))
         ]
         upkeep = [
             asyncio.create_task(self._leases.keep()),
@@ -90,9 +94,7 @@ class Worker:
             ending.set()
             # The reader looks at the event by itself: a blocked read that is cancelled would strand a frame.
             await asyncio.wait({reading}, timeout=2 * BLOCK_MS / 1000)
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
+            await _cancel(pending)
             self._inference.close()
             self._preparer.close()
             await self._say_goodbye()
@@ -137,20 +139,25 @@ class Worker:
     async def _infer(self, stop: asyncio.Event) -> None:
         try:
             while (batch := await self._ready.get()) is not None and not stop.is_set():
-                inferred = await self._inference.run(batch)
+                try:
+                    inferred = await self._inference.run(batch)
+                except EngineHangs:  # one of these may be why: it must not end worker after worker for ever
+                    self._suspects = [image.taken.held for image in batch.images]
+                    raise
                 self._tensors.put_nowait(batch.tensor)
-                self._before_commit -= len(batch.images) + len(batch.settled)
+                self._before_commit -= batch.frames
                 self._room_changed.set()
-                if inferred.again:
-                    await self._leases.hand_back(inferred.again, counted=True)
                 self._outcomes.put_nowait(inferred.outcomes)
+                if inferred.again:
+                    await self._leases.hand_back(inferred.again, counted=True, stop=stop)
         finally:
             self._outcomes.put_nowait(None)
 
-    async def _commit(self) -> None:
+    async def _commit(self, stop: asyncio.Event) -> None:
+        """Publish batch by batch; raises `RedisUnavailable` when told to stop while Redis is away."""
         while (outcomes := await self._outcomes.get()) is not None:
             counts = await through_outages(
-                partial(self._consumer.commit, outcomes), what="committing results"
+                partial(self._consumer.commit, outcomes), what="committing results", stop=stop
             )
             self._leases.release(outcome.held for outcome in outcomes)
             self.committed += sum(counts)
@@ -167,13 +174,24 @@ class Worker:
         held = self._leases.held()
         try:
             async with asyncio.timeout(_GOODBYE_S):
-                await self._leases.hand_back(held, counted=False)
+                await self._leases.hand_back(self._suspects, counted=True)
+                await self._leases.hand_back(self._leases.held(), counted=False)
                 leave = partial(self._consumer.leave, self._reader.cameras)
                 await through_outages(leave, what="leaving")
         except (TimeoutError, OSError, KinestreamError) as error:
             _log.warning(
                 "%d frames could not be handed back, their leases will run out: %s", len(held), error
             )
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel until all are over: a cancellation that meets a reply just coming in can get lost on its way."""
+    left = tasks
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _unless(

@@ -1,0 +1,249 @@
+"""What a worker does when its engine fails or hangs, a frame is poison, or Redis goes away.
+
+Not for: workers that are killed or frozen (see `test_faults.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from engines import ScriptedEngine
+from frames import frame, offer
+from kinestream.errors import EngineError, RedisUnavailable
+from kinestream.groupconsumer import GroupConsumer
+from kinestream.keys import Keys
+from kinestream.ledger import read_ledger
+from kinestream.messages import Frame
+from kinestream.redis import connect
+from kinestream.run import Run
+from kinestream_workers import preparing, preprocess
+from kinestream_workers.preprocess import Letterbox
+from kinestream_workers.settings import WorkerSettings
+from kinestream_workers.worker import Worker
+from servers import Server
+from waiting import wait_until
+from working import LIMITS, begin_run, wait_for_records, working
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    return ScriptedEngine()
+
+
+@pytest.fixture
+def begin(redis: Redis, keys: Keys) -> Callable[..., Any]:
+    return partial(begin_run, redis, keys)
+
+
+@pytest.fixture
+def work(redis: Redis, keys: Keys, engine: ScriptedEngine) -> Callable[..., Any]:
+    return partial(working, redis, keys, engine)
+
+
+@pytest.fixture
+def published(redis: Redis, keys: Keys) -> Callable[..., Any]:
+    return partial(wait_for_records, redis, keys)
+
+
+async def test_the_frame_that_breaks_a_batch_fails_alone(redis, keys, begin, work, published, engine) -> None:
+    run = await begin("left")
+    engine.poison = {200}
+    for seq, grey in enumerate([10, 200, 30, 40]):
+        await run.offer(frame(run, seq, grey=grey))
+    async with work(max_batch=4, max_attempts=3):
+        results = await published(4)
+    assert {r.seq: (r.status, r.cause) for r in results} == {
+        0: ("ok", ""),
+        1: ("failed", "engine-failed"),
+        2: ("ok", ""),
+        3: ("ok", ""),
+    }
+    ((_, dead),) = await redis.xrange(keys.dead)
+    assert dead[b"deliveries"] == b"3"
+    assert b"the test said so" in dead[b"traceback"]
+
+
+async def test_a_broken_engine_ends_the_worker_and_condemns_no_frame(
+    redis, keys, begin, work, engine
+) -> None:
+    run = await begin("left")
+    await offer(run, 6)
+    engine.broken = True
+    with pytest.raises(EngineError, match="a blank one too"):
+        async with work() as running:
+            await asyncio.wait({running.task}, timeout=20)
+    ledger = await read_ledger(redis, "left", run.number, keys=keys)
+    assert (ledger.in_flight, ledger.held, ledger.failed) == (6, 0, 0)
+    assert await redis.xlen(keys.dead) == 0
+
+
+async def test_an_engine_that_hangs_ends_the_worker(redis, keys, begin, work, engine) -> None:
+    run = await begin("left")
+    await offer(run, 3)
+    engine.gate.clear()
+    with pytest.raises(EngineError, match="giving up"):
+        async with work(max_batch=2, engine_timeout_s=0.2) as running:
+            await asyncio.wait({running.task}, timeout=20)
+    ledger = await read_ledger(redis, "left", run.number, keys=keys)
+    assert (ledger.in_flight, ledger.held) == (3, 0)
+    again = await GroupConsumer(redis, "next", keys=keys).take(["left"], 3)
+    # Those in the session are under suspicion, whoever only waited is not.
+    assert {held.seq: held.deliveries for held in again} == {0: 2, 1: 2, 2: 1}
+
+
+async def test_a_frame_that_ends_worker_after_worker_is_given_up(
+    redis, keys, begin, work, published, engine
+) -> None:
+    run = await begin("left")
+    await offer(run, 1)
+    for _ in range(2):
+        taker = GroupConsumer(redis, "dies", keys=keys)
+        await taker.hand_back(await taker.take(["left"], 1), counted=True)
+    async with work(max_deliveries=2):
+        (result,) = await published(1)
+    assert (result.status, result.cause, engine.batches) == ("failed", "given-up", [])
+
+
+async def test_a_camera_of_poison_ends_no_worker(begin, work, published, engine) -> None:
+    run = await begin("left")
+    engine.poison = {200}
+    await offer(run, 6, grey=200)
+    async with work(max_batch=4, max_attempts=2):
+        results = await published(6)
+    assert {(result.status, result.cause) for result in results} == {("failed", "engine-failed")}
+
+
+async def test_an_unexpected_error_of_the_decoder_is_tried_again_and_ends_no_worker(
+    redis, keys, begin, work, published, monkeypatch
+) -> None:
+    run = await begin("left")
+    await offer(run, 3)
+    tried = []
+
+    def fill_slot(frame: Frame, slot: Any) -> Letterbox:
+        if frame.seq == 1 or (frame.seq == 2 and 2 not in tried):
+            tried.append(frame.seq)
+            raise MemoryError("the test said so")
+        return preprocess.fill_slot(frame, slot)
+
+    monkeypatch.setattr(preparing, "fill_slot", fill_slot)
+    async with work(max_batch=4, max_attempts=3):
+        results = await published(3)
+    assert {r.seq: (r.status, r.cause) for r in results} == {
+        0: ("ok", ""),
+        1: ("failed", "unprepared"),
+        2: ("ok", ""),
+    }
+    assert sorted(tried) == [1, 1, 1, 2]
+    ((_, dead),) = await redis.xrange(keys.dead)
+    assert b"MemoryError" in dead[b"traceback"]
+
+
+async def test_a_long_inference_keeps_its_leases(redis, keys, begin, work, published, engine) -> None:
+    run = await begin("left")
+    await offer(run, 2)
+    engine.gate.clear()
+    other = GroupConsumer(redis, "other", keys=keys, limits=LIMITS)
+    async with work():
+        await wait_until(lambda: engine.arrived == 1, "the batch in the session")
+        for _ in range(
+            3 * LIMITS.lease_ms // 100
+        ):  # well beyond a lease, someone else sweeping all the while
+            await asyncio.sleep(0.1)
+            await other.sweep(["left"])
+        assert await other.take(["left"], 2) == []
+        engine.gate.set()
+        await published(2)
+
+
+async def test_a_worker_told_to_stop_while_redis_is_away_ends(
+    keys: Keys, own_server: Callable[..., Server], engine: ScriptedEngine
+) -> None:
+    server = own_server(durable=True)
+    async with connect(server.url) as redis:
+        run = await Run.begin(redis, "left", lane="every-frame", keys=keys)
+        await offer(run, 9)
+        settings = WorkerSettings(max_batch=2)
+        worker = Worker(GroupConsumer(redis, settings.name, keys=keys, limits=LIMITS), engine, settings)
+        stop = asyncio.Event()
+        engine.gate.clear()
+        task = asyncio.create_task(worker.run(stop))
+        await wait_until(lambda: engine.arrived == 1 and worker._ready.qsize() == 1, "two batches")
+        server.kill()
+        engine.gate.set()
+        stop.set()
+        with pytest.raises(RedisUnavailable, match="stopped while Redis was away"):
+            await asyncio.wait_for(task, 20)
+        server.start()
+        ledger = await read_ledger(redis, "left", run.number, keys=keys)
+        assert (ledger.ok, ledger.in_flight) == (0, 9)
+
+
+_HANGS = """
+import asyncio, sys, time
+from kinestream import cli
+from kinestream_workers import engines
+from engines import ScriptedEngine
+
+class Hangs(ScriptedEngine):
+    def infer(self, tensor, letterboxes):
+        time.sleep(1000)
+
+engines.open_engine = lambda *given, **more: Hangs()
+cli.main(["worker", "--redis", sys.argv[1], "--engine-timeout-s", "1"])
+"""
+
+
+async def test_the_process_ends_although_its_engine_hangs(own_server: Callable[..., Server]) -> None:
+    server = own_server()
+    async with connect(server.url) as redis:
+        run = await Run.begin(redis, "left", lane="every-frame")
+        await offer(run, 2)
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            _HANGS,
+            server.url,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        )
+        try:
+            _, said = await asyncio.wait_for(worker.communicate(), 60)
+        finally:
+            if worker.returncode is None:
+                worker.kill()
+                await worker.wait()
+        assert worker.returncode == 1
+        assert said.decode().splitlines()[-1].startswith("kinestream worker: the engine is at a batch")
+        ledger = await read_ledger(redis, "left", run.number)
+        assert (ledger.in_flight, ledger.held) == (2, 0)
+
+
+async def test_it_goes_on_after_a_restart_of_redis(
+    keys: Keys, own_server: Callable[..., Server], engine: ScriptedEngine
+) -> None:
+    server = own_server(durable=True)
+    async with connect(server.url) as redis:
+        run = await Run.begin(redis, "left", lane="every-frame", keys=keys)
+        settings = WorkerSettings(max_batch=2)
+        worker = Worker(GroupConsumer(redis, settings.name, keys=keys, limits=LIMITS), engine, settings)
+        stop = asyncio.Event()
+        task = asyncio.create_task(worker.run(stop))
+        await offer(run, 5)
+        await wait_until(lambda: worker.committed == 5, "the first frames")
+        server.restart()
+        await offer(run, 5)
+        await wait_until(lambda: worker.committed == 10, "the frames after the restart")
+        stop.set()
+        await task
+        ledger = await read_ledger(redis, "left", run.number, keys=keys)
+        assert (ledger.produced, ledger.ok, ledger.in_flight) == (10, 10, 0)
