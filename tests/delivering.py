@@ -1,4 +1,4 @@
-"""The steps of delivery in few words, for tests: small frames, producers, workers, and what Redis holds afterwards.
+"""The steps of delivery in few words, for tests: small frames, producers, workers, and what Redis holds.
 
 Not for: promises; those are in the tests.
 """

@@ -1,4 +1,5 @@
-"""Reads all that delivery keeps in Redis, checks what must hold at every instant, and compares it with the model.
+"""Reads all that delivery keeps in Redis, checks what must hold at every instant, and compares with the
+model.
 
 The sums are taken from Redis alone, so that they hold whatever the model says. Not for: doing steps.
 """
@@ -7,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from delivering import Delivery
-from deliverymodel import Model, Name, Record
 from redis.exceptions import ResponseError
 
+from delivering import Delivery
+from deliverybooks import Name, Record
+from deliverymodel import Model
 from kinestream.keys import GROUP
 from kinestream.ledger import COUNTS
 from kinestream.messages import PoseResult

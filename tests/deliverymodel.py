@@ -1,76 +1,20 @@
-"""What delivery is meant to do, in plain Python: the model that real scripts on a real server are compared with.
+"""What delivery is meant to do, in plain Python: what the real scripts on a real server are compared with.
 
-It holds what Redis should hold and answers each step as the product should, or raises what the product should raise.
-Written from the story in `kinestream/delivery.py`, not from the scripts. Not for: bytes, times and ids of records.
+It holds what Redis should hold and answers each step as the product should, or raises what the product should
+raise. Written from the story in `kinestream/delivery.py`, not from the scripts. Not for: bytes, times and ids
+of records.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from redis.exceptions import OutOfMemoryError
 
+from deliverybooks import Camera, Holding, Name, Record, RunBook
 from kinestream.delivery import Limits
 from kinestream.errors import Fenced, RunLost
 from kinestream.messages import Lane
-
-Name = tuple[int, int]
-"""Run and seq of a frame of one camera."""
-
-
-class Record(NamedTuple):
-    """What matters of a published record."""
-
-    camera: str
-    run: int
-    seq: int
-    last: int
-    status: str
-    cause: str
-    lost_from: int | None = None
-
-
-@dataclass
-class Holding:
-    """Who holds a frame, how often it was delivered, and whether its lease ran out."""
-
-    owner: str
-    deliveries: int = 1
-    expired: bool = False
-
-
-@dataclass
-class RunBook:
-    """The ledger of one run."""
-
-    lane: str
-    state: str = "open"
-    produced: int = 0
-    fenced: bool = False
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def count(self, status: str, cause: str, frames: int) -> None:
-        """Count frames under their status, and under their cause if there is one."""
-        self.counts[status] += frames
-        if cause:
-            self.counts[f"{status}:{cause}"] += frames
-
-
-@dataclass
-class Camera:
-    """One camera's stream, group and newest run."""
-
-    newest: int = 0
-    group: bool = False
-    frames: list[Name] = field(default_factory=list)
-    held: dict[Name, Holding] = field(default_factory=dict)
-
-    def waiting(self) -> list[Name]:
-        """Frames that nobody has taken, oldest first."""
-        return [name for name in self.frames if name not in self.held]
 
 
 class Model:

@@ -1,4 +1,4 @@
-"""The producers' half of the random interleavings: each rule does one step for real and in the model.
+"""The producers' half of the random interleavings: each step is done for real and in the model.
 
 Not for: the workers' half and what befalls the server (see `test_delivery_property.py`).
 """
@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
-from delivering import HOUR_MS, Delivery, frame
-from deliveryfaults import DIES_IN_BETWEEN, KINDS, Faults, done, modelled
-from deliverymodel import Model
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from redis.exceptions import ConnectionError, OutOfMemoryError
 
+from delivering import HOUR_MS, Delivery, frame
+from deliveryfaults import DIES_IN_BETWEEN, KINDS, Faults, done, modelled
+from deliverymodel import Model
 from kinestream.delivery import Limits
 from kinestream.errors import RunLost
 from kinestream.messages import Lane
@@ -31,6 +31,23 @@ ages = st.sampled_from(
     [0, 0, 0, 0, 0, 1, 2]
 )  # of a producer: mostly the newest acts, sometimes one before it
 
+Step = TypeVar("Step", bound=Callable[..., None])
+OFTEN, SOMETIMES, RARELY = 9, 3, 1
+_steps: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {}
+
+
+def step(weight: int, **arguments: st.SearchStrategy[Any]) -> Callable[[Step], Step]:
+    """Make a method one of the random steps.
+
+    The rules of hypothesis have no weights, and most of them would find nothing to do.
+    """
+
+    def register(method: Step) -> Step:
+        _steps[method.__name__] = weight, arguments
+        return method
+
+    return register
+
 
 class Producers(RuleBasedStateMachine):
     """Several producers a camera, of which at most one is not fenced."""
@@ -43,10 +60,18 @@ class Producers(RuleBasedStateMachine):
         self.runs: dict[str, list[Run]] = {camera: [] for camera in CAMERAS}
         self.lost: dict[Run, int] = {}
         self.tokens: dict[tuple[str, int], str] = {}
-        self.unanswered: dict[str, str] = {}
+        self.unanswered: dict[str, tuple[str, Lane]] = {}
 
-    def step(self, real: Coroutine[Any, Any, Any], model: Callable[[], Any], fault: str = "") -> Any:
-        """Do one step in the model and for real: both must answer, or refuse, alike. Returns the real answer."""
+    @rule(data=st.data())
+    def act(self, data: st.DataObject) -> None:
+        """Do one random step."""
+        weighted = [name for name, (weight, _) in _steps.items() for _ in range(weight)]
+        name = data.draw(st.sampled_from(weighted), label="step")
+        drawn = {label: data.draw(values, label=label) for label, values in _steps[name][1].items()}
+        getattr(self, name)(**drawn)
+
+    def both(self, real: Coroutine[Any, Any, Any], model: Callable[[], Any], fault: str = "") -> Any:
+        """Do one step in the model and for real; both must answer, or refuse, alike. Returns the real one."""
         self.agreed = False
         should = modelled(model, fault)
         self.faults.next = fault
@@ -61,7 +86,8 @@ class Producers(RuleBasedStateMachine):
         for camera, lane in zip(CAMERAS, lanes, strict=True):
             self.begin(camera, lane, "", race=False, again=False)
 
-    @rule(
+    @step(
+        RARELY,
         camera=cameras,
         lane=lanes,
         fault=faults | st.just(DIES_IN_BETWEEN),
@@ -74,7 +100,7 @@ class Producers(RuleBasedStateMachine):
         newest = self.model.cameras[camera].newest
         before = self.model.runs.get((camera, newest))
         produced = before.produced if before else 0
-        token = (again and self.unanswered.get(camera)) or f"token {len(self.tokens)}"
+        token, lane = (again and self.unanswered.get(camera)) or (f"token {len(self.tokens)}", lane)
         used = max((number for of, number in self.tokens if of == camera), default=0)
         self.faults.next = fault
         if race and self.runs[camera]:
@@ -100,7 +126,7 @@ class Producers(RuleBasedStateMachine):
             assert run.number == number and fault != "reply lost"
             self.runs[camera].append(run)
         if fault == "reply lost" and did is ConnectionError:
-            self.unanswered[camera] = token
+            self.unanswered[camera] = token, lane
         else:
             self.unanswered.pop(camera, None)
 
@@ -111,45 +137,50 @@ class Producers(RuleBasedStateMachine):
         did, _ = await done(run.offer(frame(run, seq)))
         assert did == should, f"{did} instead of {should}"
 
-    @rule(camera=cameras, age=ages, ahead=st.sampled_from([0, 0, 0, 0, 1, 2, -1]), fault=faults)
+    @step(OFTEN, camera=cameras, age=ages, ahead=st.sampled_from([0, 0, 0, 0, 1, 2, -1]), fault=faults)
     def offer(self, camera: str, age: int, ahead: int, fault: str) -> None:
         """Offer the next frame, one after a gap, or one again."""
         run = self.producer(camera, age)
         if run:
             acknowledged, seq = run.produced, max(0, run.produced + ahead)
             cause = "gap" if ahead > 0 else ""
-            answer = self.step(
+            answer = self.both(
                 run.offer(frame(run, seq), gap_cause=cause),
                 lambda: self.model.offer(camera, run.number, seq, acknowledged, cause),
                 fault,
             )
             self.note_loss(run, answer)
 
-    @rule(camera=cameras, count=st.integers(2, 5))
+    @step(OFTEN, camera=cameras, count=st.integers(2, 5))
     def offer_some(self, camera: str, count: int) -> None:
-        """What fills a camera."""
+        """What fills a camera: a producer that begins a run if its last one is over."""
+        run = self.producer(camera, 0)
+        book = run and self.model.runs.get((camera, run.number))
+        if not book or book.state != "open":
+            self.begin(camera, run.lane if run else "live", "", race=False, again=False)
         for _ in range(count):
             self.offer(camera, 0, 0, "")
 
-    @rule(camera=cameras, age=ages, more=st.sampled_from([0, 0, 2]), fault=faults)
+    @step(RARELY, camera=cameras, age=ages, more=st.sampled_from([0, 0, 2]), fault=faults)
     def finish(self, camera: str, age: int, more: int, fault: str) -> None:
         """End a run, perhaps with frames that were given up on."""
         run = self.producer(camera, age)
         if run:
             acknowledged, frames = run.produced, run.produced + more
-            answer = self.step(
+            answer = self.both(
                 run.finish(frames=frames, gap_cause="stopped"),
                 lambda: self.model.finish(camera, run.number, frames, acknowledged, "stopped"),
                 fault,
             )
             self.note_loss(run, answer)
 
-    @rule(fault=faults)
+    @step(RARELY, fault=faults)
     def finish_lost(self, fault: str) -> None:
         """End the run that was told first that it is lost."""
-        for run in [*self.lost][:1]:
+        run = next(iter(self.lost), None)
+        if run:
             acknowledged = run.produced
-            self.step(
+            self.both(
                 run.finish_lost(self.lost[run]),
                 lambda: self.model.finish_lost(run.camera, run.number, acknowledged),
                 fault,

@@ -7,9 +7,10 @@ Not for: the workers' side (see `test_delivery_workers.py`), trouble with Redis 
 from __future__ import annotations
 
 import pytest
-from delivering import Delivery, frame, outcome, seqs
 from redis.asyncio import Redis
 
+from delivering import Delivery, frame, outcome, seqs
+from kinestream.delivery import Limits
 from kinestream.errors import Fenced, UsageError
 from kinestream.keys import Keys
 from kinestream.ledger import read_ledgers
@@ -108,6 +109,14 @@ async def test_a_live_run_does_not_drop_what_an_every_frame_run_left_waiting(del
     assert (await delivery.ledger(live)).dropped == 2 and (await delivery.ledger(complete)).dropped == 0
 
 
+async def test_a_frame_that_gives_way_counts_in_the_run_it_came_from(delivery: Delivery) -> None:
+    old = await delivery.begin()
+    await delivery.offer(old, 0, 1)
+    new = await delivery.begin()
+    await delivery.offer(new, 0, 1)
+    assert (await delivery.ledger(old)).dropped == 1 and (await delivery.ledger(new)).dropped == 0
+
+
 async def test_a_jump_in_seq_needs_its_cause_and_becomes_one_record(delivery: Delivery) -> None:
     run = await delivery.begin()
     await delivery.offer(run, 0)
@@ -122,6 +131,14 @@ async def test_a_jump_in_seq_needs_its_cause_and_becomes_one_record(delivery: De
         ("end", 7, 7, "stopped"),
     ]
     assert (await delivery.ledger(run)).causes == {"dropped:encoder": 3, "dropped:redis-away": 2}
+
+
+async def test_why_a_run_ended_explains_its_last_frames_too(delivery: Delivery) -> None:
+    run = await delivery.begin()
+    with pytest.raises(ValueError, match="gap_cause is needed"):
+        await run.finish(frames=2)
+    await run.finish(frames=2, cause="source-failed")
+    assert await delivery.told() == [("dropped", 0, "source-failed"), ("end", 2, "source-failed")]
 
 
 async def test_an_offer_of_another_runs_frame_is_a_mistake(delivery: Delivery) -> None:
@@ -140,9 +157,21 @@ async def test_a_camera_leaves_the_workers_list_when_it_has_ended_and_is_empty(d
     await worker.commit([outcome(one) for one in held])
     assert await worker.cameras() == []
     assert await delivery.redis.ttl(delivery.keys.frames("cam")) > 0
-    await delivery.begin()
+    run = await delivery.begin()
+    await delivery.offer(run, 0)
+    await worker.commit([outcome(one) for one in await worker.take(["cam"], 1)])
     assert await worker.cameras() == ["cam"]  # empty, but not ended
     assert await delivery.redis.ttl(delivery.keys.frames("cam")) == -1
+    await run.finish()
+    assert await worker.cameras() == []
+
+
+async def test_an_earlier_runs_last_frame_leaves_an_open_camera_on_the_list(delivery: Delivery) -> None:
+    worker, old = delivery.worker(), await delivery.begin()
+    await delivery.offer(old, 0)
+    await delivery.begin()
+    await worker.commit([outcome(one) for one in await worker.take(["cam"], 1)])
+    assert await worker.cameras() == ["cam"]
 
 
 async def test_a_camera_leaves_the_list_even_if_the_last_frame_is_of_an_earlier_run(
@@ -172,9 +201,26 @@ async def test_the_ledger_balances_at_every_stage(delivery: Delivery) -> None:
     assert (ledger.produced, ledger.ok, ledger.stale, ledger.failed, ledger.dropped) == (7, 1, 1, 1, 2)
     assert (ledger.in_flight, ledger.held, ledger.waiting) == (2, 0, 2)
     assert ledger.causes == {"dropped:x:y": 2, "failed:engine": 1}
-    [taken] = await worker.take(["cam"], 1)
+
+
+async def test_frames_in_flight_are_counted_by_run(delivery: Delivery) -> None:
+    delivery.limits = Limits(every_frame_room=50)
+    old = await delivery.begin("every-frame")
+    await delivery.offer(old, *range(40))  # more than one page of the count
+    await delivery.worker().take(["cam"], 3)
+    assert (await delivery.ledger(old)).in_flight == 40
+    new = await delivery.begin("every-frame")
+    assert (await delivery.ledger(new)).in_flight == 0
+    await delivery.offer(new, 0)
+    ledger = await delivery.ledger(old)
+    assert (ledger.in_flight, ledger.held, ledger.waiting) == (40, 3, 37)
+    assert (await delivery.ledger(new)).in_flight == 1
+
+
+async def test_the_ledger_of_a_run_expires_once_it_has_ended(delivery: Delivery) -> None:
+    first, keys = await delivery.begin(), delivery.keys
+    assert await delivery.redis.ttl(keys.ledger("cam", first.number)) == -1
     second = await delivery.begin()
-    await delivery.offer(second, 0)
-    assert (await delivery.ledger(run)).in_flight == 2 and (await delivery.ledger(run)).held == 1
-    assert (await delivery.ledger(second)).in_flight == 1
-    assert taken.run == run.number
+    await second.finish()
+    for run in (first, second):
+        assert 0 < await delivery.redis.ttl(keys.ledger("cam", run.number)) <= delivery.limits.ledger_s

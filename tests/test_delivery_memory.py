@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-import servers
-from delivering import Delivery, frame, outcome, seqs
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
+import servers
+from delivering import Delivery, frame, outcome, seqs
 from kinestream.delivery import Limits
 from kinestream.keys import GROUP, Keys
 from kinestream.redis import connect
@@ -112,14 +112,14 @@ async def test_results_are_trimmed_by_age(delivery: Delivery, who: str) -> None:
 
 
 async def test_dead_letters_are_bounded_in_bytes(delivery: Delivery) -> None:
-    delivery.limits = Limits(dead_bytes=200_000)
+    delivery.limits = Limits(dead_bytes=400_000)
     run, worker = await delivery.begin(), delivery.worker()
-    for seq in range(12):
-        await delivery.offer(run, seq, rows=1 if seq < 6 else ROWS)
+    for seq in range(18):
+        await delivery.offer(run, seq, rows=2000 if seq < 10 else ROWS)  # the first tell little
         await worker.commit([outcome(one, "failed", "engine") for one in await worker.take(["cam"], 1)])
-    assert await delivery.redis.memory_usage(delivery.keys.dead, samples=0) <= 200_000
+    assert await delivery.redis.memory_usage(delivery.keys.dead, samples=0) <= 400_000
     left = [entry[b"name"] for _, entry in await delivery.redis.xrange(delivery.keys.dead)]
-    assert left == [f"{run.number}-{seq}".encode() for seq in range(12 - len(left), 12)] and len(left) >= 2
+    assert left == [f"{run.number}-{seq}".encode() for seq in range(18 - len(left), 18)] and len(left) >= 4
 
 
 async def test_full_memory_refuses_what_adds_to_it_without_any_change(fillable: Delivery) -> None:

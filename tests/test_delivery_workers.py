@@ -1,24 +1,20 @@
-"""What workers are promised while all goes well but for themselves, one promise a test (see
-`kinestream/delivery.py`).
+"""What workers are promised about frames, one promise a test (see `kinestream/delivery.py`).
 
-Not for: the producer's side (see `test_delivery.py`), nor trouble with Redis (see
-`test_delivery_trouble.py`).
+Not for: the producer's side (see `test_delivery.py`), how workers come and go (see
+`test_delivery_members.py`), nor trouble with Redis (see `test_delivery_trouble.py`).
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from typing import Any
 
 import pytest
-from delivering import Delivery, frame, outcome, seqs
 from redis.asyncio import Redis
-from waiting import wait_until
 
+from delivering import Delivery, frame, outcome, seqs
 from kinestream.delivery import Limits
-from kinestream.groupconsumer import GroupConsumer, Held, Outcome
-from kinestream.keys import GROUP, Keys
+from kinestream.groupconsumer import Held, Outcome
+from kinestream.keys import Keys
 from kinestream.messages import Frame, PoseResult
 
 
@@ -68,9 +64,10 @@ async def test_frames_handed_back_go_first_and_count_a_delivery_only_if_suspecte
     assert await draining.hand_back(held[:1], counted=False) == 1
     assert await draining.hand_back(held[1:], counted=True) == 1
     assert await draining.hand_back(held, counted=True) == 0  # no longer its own
-    taken = await other.take(["cam"], 3)
-    assert [(one.seq, one.deliveries) for one in taken] == [(0, 1), (1, 2), (2, 1)]
-    assert [one.packed for one in taken[:2]] == [one.packed for one in held]
+    taken = await other.take(["cam"], 2)
+    assert [(one.seq, one.deliveries) for one in taken] == [(0, 1), (1, 2)]
+    assert [one.packed for one in taken] == [one.packed for one in held]
+    assert seqs(await other.take(["cam"], 2)) == [2, 3]
 
 
 async def test_a_worker_renews_and_hands_back_only_what_is_still_its_own(delivery: Delivery) -> None:
@@ -97,7 +94,13 @@ async def test_sweep_moves_expired_frames_only_and_counts_a_delivery(delivery: D
     assert await alive.sweep(["cam"]) == 1
     assert await delivery.holders() == {0: "returned", 1: "dead", 2: "alive"}
     assert (await delivery.ledger(run)).held == 2
-    assert [(one.seq, one.deliveries) for one in await alive.take(["cam"], 9)] == [(0, 2)]
+    await delivery.redis.delete(delivery.keys.sweeper)
+    await delivery.expire_leases(held[:1], "returned")
+    assert await alive.sweep(["cam"]) == 0  # it is nobody's already
+    await delivery.redis.delete(delivery.keys.sweeper)
+    await delivery.expire_leases(held[1:], "dead")
+    assert await alive.sweep(["cam"]) == 1
+    assert [(one.seq, one.deliveries) for one in await alive.take(["cam"], 9)] == [(0, 2), (1, 2)]
 
 
 async def test_only_one_worker_sweeps_at_a_time(delivery: Delivery) -> None:
@@ -161,83 +164,7 @@ async def test_pictures_are_kept_only_while_somebody_wants_them(delivery: Delive
     assert await redis.ttl(delivery.keys.pictures("cam")) > 0
 
 
-async def test_wait_brings_what_arrives_while_it_blocks(delivery: Delivery) -> None:
-    run, worker = await delivery.begin(), delivery.worker()
-    assert await worker.wait(["cam"], 1) == []
-    await delivery.offer(run, 0)
-    assert [(one.seq, one.deliveries) for one in await worker.wait(["cam"], 1000)] == [(0, 1)]
-    assert await delivery.holders() == {0: "w1"}
-
-
-async def test_a_worker_leaves_only_where_nothing_is_listed_under_its_name(delivery: Delivery) -> None:
-    worker = delivery.worker()
-    for camera in "ab":
-        await delivery.offer(await delivery.begin(camera=camera), 0)
-    [held] = await worker.take(["a"], 1)
-    await worker.commit([outcome(one) for one in await worker.take(["b"], 1)])
-    await worker.leave(["a", "b", "unknown"])
-    members = [await delivery.redis.xinfo_consumers(delivery.keys.frames(camera), GROUP) for camera in "ab"]
-    assert [[member["name"] for member in group] for group in members] == [[b"w1"], []]
-    assert await worker.renew([held]) == [True]
-
-
-@pytest.mark.parametrize("how", ["delete", "xgroup_destroy", "never"])
-async def test_a_blocked_worker_survives_a_stream_that_vanishes(delivery: Delivery, how: str) -> None:
-    worker, frames = delivery.worker(), delivery.keys.frames("cam")
-    if how != "never":
-        await delivery.begin()
-        blocked = asyncio.create_task(worker.wait(["cam"], 1000))
-        await wait_until(lambda: _blocked(delivery.redis), "the worker to block")
-        await getattr(delivery.redis, how)(frames, *([GROUP] if how == "xgroup_destroy" else []))
-        assert await blocked == []
-    assert await worker.wait(["cam"], 1) == []
-    assert await worker.take(["cam"], 1) == []
-    assert await worker.wait(["cam"], 1) == []
-    run = await delivery.begin()
-    await delivery.offer(run, 0)
-    assert seqs(await worker.wait(["cam"], 1)) == [0]
-
-
-async def test_a_worker_that_leaves_while_it_reads_still_gets_its_frame(delivery: Delivery) -> None:
-    run, worker = await delivery.begin(), delivery.worker()
-    blocked = asyncio.create_task(worker.wait(["cam"], 5000))
-    await wait_until(lambda: _blocked(delivery.redis), "the worker to block")
-    await worker.leave(["cam"])
-    await delivery.offer(run, 0)
-    held = await blocked
-    assert seqs(held) == [0] and await worker.commit([outcome(held[0])]) == [True]
-
-
-async def test_workers_that_are_long_gone_leave_the_group(delivery: Delivery) -> None:
-    delivery.limits = Limits(lease_ms=1)
-    await delivery.offer(await delivery.begin(), 0)
-    await delivery.worker("gone").take(["cam"], 1)
-    sweeper = delivery.worker("sweeper")
-
-    async def members() -> set[bytes]:
-        await sweeper.sweep(["cam"])
-        group = await delivery.redis.xinfo_consumers(delivery.keys.frames("cam"), GROUP)
-        return {member["name"] for member in group}
-
-    await wait_until(lambda: _is(members, {b"returned"}), "only the frame's holder to be left")
-    assert await delivery.holders() == {0: "returned"}
-
-
-@pytest.mark.parametrize("name", ["", "returned"])
-def test_a_worker_may_not_have_the_name_of_nobody(redis: Redis, name: str) -> None:
-    with pytest.raises(ValueError, match="must not be"):
-        GroupConsumer(redis, name)
-
-
 @pytest.mark.parametrize(("seq", "status"), [(1, "ok"), (0, "end"), (0, "missing")])
 def test_an_outcome_is_of_the_held_frame_alone(seq: int, status: str) -> None:
-    with pytest.raises(ValueError, match="outcome of a frame|names cam"):
+    with pytest.raises(ValueError, match=r"outcome of a frame|names cam"):
         Outcome(Held("cam", 7, 0, b"", 1, 0.0), PoseResult(camera="cam", run=7, seq=seq, status=status))
-
-
-async def _blocked(redis: Redis) -> bool:
-    return bool((await redis.info("clients"))["blocked_clients"])
-
-
-async def _is(call: Any, wanted: object) -> bool:
-    return bool(await call() == wanted)

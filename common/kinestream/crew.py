@@ -6,6 +6,7 @@ For commands that start others (demo, process). Not for: one child's life and ou
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TypeVar
@@ -23,6 +24,8 @@ seen.
 
 _LOOK_S = 0.2
 
+_log = logging.getLogger(__name__)
+
 
 class Crew:
     """`kinestream` commands that share one Redis; a context manager that ends them all.
@@ -35,15 +38,30 @@ class Crew:
         self._say = say
         self._children: list[Child] = []
         self._restartable: dict[Child, Sequence[str]] = {}
+        self._may_fail: set[Child] = set()
+        self._dismissed: set[Child] = set()
         self._restarts = 0
 
-    def start(self, arguments: Sequence[str], *, name: str, restart: bool = False) -> Child:
-        """Start `kinestream ARGUMENTS...`; with `restart`, `look_after` starts it again if it dies."""
+    def start(
+        self, arguments: Sequence[str], *, name: str, restart: bool = False, may_fail: bool = False
+    ) -> Child:
+        """Start `kinestream ARGUMENTS...`; with `restart`, `look_after` starts it again if it dies.
+
+        With `may_fail` the caller looks at its exit code 1 and decides what that means.
+        """
         child = start_child(arguments, name=name, say=self._say, environment=self._environment)
         self._children.append(child)
         if restart:
             self._restartable[child] = arguments
+        if may_fail:
+            self._may_fail.add(child)
         return child
+
+    def dismiss(self, child: Child) -> None:
+        """Ask a child to end, once: a second time would mean at once. However it ends is well from now on."""
+        if child not in self._dismissed:
+            self._dismissed.add(child)
+            child.terminate()
 
     def child(self, name: str) -> Child:
         """The child that runs under this name now."""
@@ -57,7 +75,7 @@ class Crew:
         """
         for child in list(self._children):
             code = child.exit_code
-            if not code:
+            if not code or child in self._dismissed or (code == 1 and child in self._may_fail):
                 continue
             if code == 2:
                 raise UsageError(f"{child.name} could not be started (see its line above)")
@@ -73,19 +91,26 @@ class Crew:
         """Look after the children until `task` is done; raises `KeyboardInterrupt` if `stop` is set
         before.
         """
-        while not task.done():
-            await asyncio.wait({task}, timeout=_LOOK_S)
-            if stop.is_set():
-                raise KeyboardInterrupt
-            self.look_after()
-        return task.result()
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=_LOOK_S)
+                if stop.is_set():
+                    raise KeyboardInterrupt
+                self.look_after()
+            return task.result()
+        finally:
+            task.cancel()
 
     def stop(self) -> None:
         """Ask all to end at once, and wait for each, the last started first."""
         for child in reversed(self._children):
-            child.terminate()
+            self.dismiss(child)
         for child in reversed(self._children):
-            child.stop(GRACE_S)
+            try:
+                child.wait(GRACE_S)
+            except TimeoutError:
+                _log.warning("%s does not end and is killed", child.name)
+                child.kill()
         self._children.clear()
 
     def __enter__(self) -> Crew:

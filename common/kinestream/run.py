@@ -147,14 +147,14 @@ class Run:
     async def finish(self, *, frames: int | None = None, gap_cause: str = "", cause: str = "") -> None:
         """End the run after `frames` frames (default: as many as were acknowledged).
 
-        `gap_cause` says why frames after the last acknowledged one were given up on, `cause` why the run
-        ended, empty if its source simply came to its end. A frame that Redis took in though its reply got
-        lost counts as produced. Raises `Fenced` or `RunLost`.
+        `cause` says why the run ended, empty if its source simply came to its end, and `gap_cause` why frames
+        after the last acknowledged one were given up on, if not for the same reason. A frame that Redis took
+        in though its reply got lost counts as produced. Raises `Fenced` or `RunLost`.
         """
         while True:
             total = max(self.produced, frames or 0)
             outcome, produced = await self._finish(
-                total, self._end(total, cause), self._gap(total, gap_cause), ""
+                total, self._end(total, cause), self._gap(total, gap_cause or cause), ""
             )
             if outcome != b"moved":
                 break
@@ -169,6 +169,7 @@ class Run:
             total = max(self.produced, known)
             end = self._end(total, "redis-lost-memory", lost_from=known)
             outcome, known = await self._finish(total, end, ("", "", ""), known)
+        self.produced = max(self.produced, known)
 
     async def _finish(
         self, total: int, end: PoseResult, gap: tuple[Any, Any, str], lost_from: int | str

@@ -1,19 +1,19 @@
-"""The commands `kinestream watch`, `record` and `render`. Not for: what they do; each has a file of its
-own.
+"""The commands `kinestream watch`, `record` and `render`. Not for: what they do (see the files of their
+names).
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from kinestream.cli import redis_option
 from kinestream.errors import UsageError
-from kinestream.messages import PoseResult
 
 start_option = click.option(
     "--from",
@@ -21,7 +21,7 @@ start_option = click.option(
     default="now",
     show_default=True,
     metavar="now|beginning|CURSOR",
-    help="Where to begin; a cursor is part of every JSON line.",
+    help="Where to begin. Each JSON line has the cursor after which the next record comes.",
 )
 
 
@@ -35,7 +35,9 @@ start_option = click.option(
 )
 @start_option
 @click.option(
-    "--order", is_flag=True, help="In order by camera and frame, without duplicates, instead of as they come."
+    "--order",
+    is_flag=True,
+    help="Each camera in the order of its frames, none twice, instead of as workers commit them.",
 )
 @click.option(
     "--latest", is_flag=True, help="Only the newest of each camera, for a reader that cannot keep up."
@@ -54,31 +56,45 @@ def watch(
     """Subscribe to the results of all cameras, or of those named, until Ctrl-C.
 
     \b
-    kinestream watch                             a table of all cameras
-    kinestream watch left --format json | jq .   the records of one camera
+    kinestream watch                                a table of all cameras
+    kinestream watch left --format json | jq .      the records of one camera
+    kinestream watch --order --from CURSOR          go on where an earlier one ended
+
+    A table counts what came since it began. What cannot be read any more, since results are kept for five
+    minutes only, is a record of status `missing` that says how much.
     """
-    from kinestream.subscriber import subscribe
-    from rich.console import Console
-
-    from kinestream.embedded import find_redis_url
-    from kinestream_consumers.watch import first, show_table, write_lines
-
     if order and latest:
         raise UsageError("--order and --latest exclude each other")
-    url = find_redis_url(redis_url)
+    from kinestream.embedded import find_redis_url
 
-    async def run() -> None:
-        results: AsyncIterator[PoseResult] = subscribe(
-            url, cameras or None, start=start, order=order, latest_only=latest
-        )
-        if count:
-            results = first(results, count)
-        if (form or ("table" if sys.stdout.isatty() else "json")) == "table":
-            await show_table(results, Console())
+    form = form or ("table" if sys.stdout.isatty() else "json")
+    watching = _watch(
+        find_redis_url(redis_url), cameras, form, count, start=start, order=order, latest_only=latest
+    )
+    try:
+        asyncio.run(watching)
+    except asyncio.CancelledError:
+        click.get_current_context().exit(128 + signal.SIGTERM)
+
+
+async def _watch(url: str, cameras: tuple[str, ...], form: str, count: int | None, **options: Any) -> None:
+    from contextlib import aclosing
+
+    from rich.console import Console
+
+    from kinestream.subscriber import subscribe
+    from kinestream_consumers.watch import first, show_table, write_lines
+
+    # As asyncio does for Ctrl-C: `timeout` and `kill` shall not leave a terminal without its cursor either.
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    async with aclosing(subscribe(url, cameras or None, **options)) as results:
+        wanted = first(results, count) if count else results
+        if form == "table":
+            await show_table(wanted, Console())
         else:
-            await write_lines(results, sys.stdout)
-
-    asyncio.run(run())
+            await write_lines(wanted, sys.stdout)
 
 
 @click.command(short_help="Record results and annotated pictures of running cameras.")
@@ -86,7 +102,9 @@ def watch(
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 @click.option("--video/--no-video", default=True, show_default=True, help="Write annotated.mp4 as well.")
 @click.option(
-    "--until-end", is_flag=True, help="End once every camera's run has ended, instead of with Ctrl-C."
+    "--until-end",
+    is_flag=True,
+    help="End once every camera's run is over and all of its records are here, instead of with Ctrl-C.",
 )
 @start_option
 @redis_option
@@ -95,28 +113,36 @@ def record(
 ) -> None:
     """Write OUTPUT/results.jsonl, one record a line, and OUTPUT/annotated.mp4, the cameras side by side.
 
-    The video shows the frames that were analysed. While it is recorded, workers keep a few pictures of each
-    camera.
+    The video shows the pictures that were analysed, each with its own poses, at the time of their capture.
+    While it is recorded, workers leave a few pictures of each camera in Redis. Ctrl-C ends the recording; the
+    files get their names when they are whole.
+
+    \b
+    kinestream record left right -o match
+    kinestream record left -o match --until-end --no-video
     """
     from kinestream.embedded import find_redis_url
+
+    asyncio.run(_record(find_redis_url(redis_url), cameras, output, video, until_end, start))
+
+
+async def _record(
+    url: str, cameras: tuple[str, ...], output: Path, video: bool, until_end: bool, start: str
+) -> None:
     from kinestream.processes import capture_signals
     from kinestream.redis import connect
     from kinestream_consumers.record import Recorder
 
-    url = find_redis_url(redis_url)
-
-    async def run() -> None:
-        client = connect(url)
-        try:
-            recorder = Recorder(client, cameras, output, video=video, start=start)
-            with capture_signals() as stop:
-                await recorder.run(stop, until_end=until_end)
-            pictures = f", {recorder.drawn} pictures" if video else ""
-            click.echo(f"{output}: {recorder.records} records{pictures}", err=True)
-        finally:
-            await client.aclose()
-
-    asyncio.run(run())
+    client = connect(url)
+    try:
+        recorder = Recorder(client, cameras, output, video=video, start=start)
+        with capture_signals() as stop:
+            await recorder.run(stop, until_end=until_end)
+        pictures = f", {recorder.pictures} pictures" if video else ""
+        left_out = f", {recorder.left_out} more left out" if recorder.left_out else ""
+        click.echo(f"{output}: {recorder.records} records{pictures}{left_out}", err=True)
+    finally:
+        await client.aclose()
 
 
 @click.command(short_help="Draw recorded poses onto a video file.")
@@ -125,17 +151,25 @@ def record(
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Video file to write (.mp4)."
 )
-def render(video: Path, poses: Path, output: Path) -> None:
-    """Draw the people of POSES (JSON lines, from `kinestream process`) onto the frames of VIDEO, paired by
-    time.
+@click.option("--camera", metavar="NAME", help="Whose poses, if POSES has those of several cameras.")
+def render(video: Path, poses: Path, output: Path, camera: str | None) -> None:
+    """Draw the people of POSES onto the frames of VIDEO, each on its own frame.
+
+    POSES are JSON lines, as `kinestream process` writes them, or `record` and `watch` for a camera that is a
+    video file. They are paired with frames by their exact time in the file.
+
+    \b
+    kinestream render jump.mp4 jump/poses.jsonl -o annotated.mp4
     """
+    from rich.console import Console
     from rich.progress import Progress
 
     from kinestream.video import probe_video
     from kinestream_consumers.render import render as draw
 
     info = probe_video(video)
-    with Progress(disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("rendering", total=info.frames)
-        paired = draw(video, poses, output, progress=lambda: bar.advance(task))
+    # A damaged file has fewer frames than it promises, and one that promises none has no bar but a pulse.
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(output.name, total=info.frames)
+        paired = draw(video, poses, output, camera=camera, progress=lambda: bar.advance(task))
     click.echo(f"{output}: {paired} frames with a record", err=True)

@@ -1,62 +1,97 @@
-"""Draws the poses of a video file onto its frames, paired by the frame's position in the file.
+"""Draws the poses of a video file onto its frames, paired by the frame's exact position in the file.
 
-A frame that was not analysed (every second one, say) shows the poses of the last that was. Not for: cameras,
-whose pictures are gone once they are analysed (see `record.py`).
+A frame that was left out on purpose (every second one, say) shows the poses of the frame before it, and says
+so. A frame that was meant to be analysed and has no poses shows none, and says why. Not for: cameras, whose
+pictures are gone once they are analysed (see `record.py`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from kinestream.errors import MessageError, UsageError
+from kinestream.errors import SourceError, UsageError
 from kinestream.messages import PoseResult
-from kinestream.video import VideoWriter, read_video
-from kinestream_consumers.drawing import draw_people, write_line
+from kinestream.video import VideoFrame, VideoWriter, read_video
+from kinestream_consumers.drawing import Image, draw_people, write_line
+from kinestream_consumers.poses import PoseFile
 
 
-def render(video: Path, poses: Path, output: Path, *, progress: Callable[[], None] = lambda: None) -> int:
+def render(
+    video: Path,
+    poses: Path,
+    output: Path,
+    *,
+    camera: str | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> int:
     """Write `output` (H.264): each frame of `video` with the people that `poses` (JSON lines) has for it.
 
-    Returns the number of frames for which there was a record; `progress` is called once a frame.
-    Raises `UsageError` if there is no such file, or a line of `poses` is no record.
+    `camera` says whose poses, if there are several cameras'. Returns the number of frames that have a record
+    of their own; `progress` is called once a frame. Raises `UsageError` if a file cannot be read or written,
+    or if no record is of a frame of this video. After a damaged video `output` has all frames that could be
+    read, and `SourceError` says what was wrong.
     """
-    results = {
-        result.media_time_s: result for result in read_results(poses) if result.media_time_s is not None
-    }
-    paired = 0
-    latest: PoseResult | None = None
-    writer: VideoWriter | None = None
-    try:
-        for frame in read_video(video):
-            if writer is None:
-                height, width = frame.image.shape[:2]
-                writer = VideoWriter(output, width, height)
-            found = results.get(frame.media_time_s)
-            if found is not None:
-                paired += 1
-                latest = found
-            if latest is not None:
-                draw_people(frame.image, latest.people, latest.skeleton)
-                note = f"  {latest.status}: {latest.cause}" if latest.status != "ok" else ""
-                write_line(frame.image, f"{latest.camera}  {latest.seq}  {latest.media_time_s:.3f} s{note}")
-            writer.write(frame.image, frame.media_time_s)
-            progress()
-    finally:
-        if writer is not None:
-            writer.close()
-    return paired
+    if output.exists() and output.samefile(video):
+        raise UsageError(f"{output} is the video itself: choose another name to write to")
+    with PoseFile(poses, camera=camera) as known:
+        pairing = _Pairing(known)
+        frames = read_video(video)
+        first = next(frames)
+        damage: SourceError | None = None
+        height, width = first.image.shape[:2]
+        with VideoWriter(output, width, height) as writer:
+            try:
+                for frame in _from(first, frames):
+                    _annotate(frame.image, known.camera, frame.media_time_s, *pairing.of(frame.media_time_s))
+                    writer.write(frame.image, frame.media_time_s)
+                    progress()
+            except SourceError as error:
+                damage = error
+            if not pairing.paired:
+                raise UsageError(f"no record in {poses} has the time of a frame of {video}")
+    if damage:
+        raise damage
+    return pairing.paired
 
 
-def read_results(path: Path) -> Iterator[PoseResult]:
-    """Read a file of JSON lines, one PoseResult a line; raises `UsageError` naming the first bad line."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    yield PoseResult.from_dict(json.loads(line))
-                except (json.JSONDecodeError, MessageError) as error:
-                    raise UsageError(f"{path} line {number} is no record: {error}") from error
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+def _from(first: VideoFrame, others: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+    yield first
+    yield from others
+
+
+class _Pairing:
+    """Finds the record for one frame after the other; `paired` counts those with a record of their own."""
+
+    def __init__(self, poses: PoseFile) -> None:
+        self.paired = 0
+        self._poses = poses
+        self._without = 0  # frames since the last with a record
+        self._left_out = 0  # the longest row of frames that were left out on purpose
+
+    def of(self, media_time_s: float) -> tuple[PoseResult | None, bool]:
+        """The record for this frame, if there is one, and whether it is the frame's own."""
+        result = self._poses.at(media_time_s)
+        if result:
+            self.paired += 1
+            self._without = 0
+            return result, True
+        self._without += 1
+        result = self._poses.before(media_time_s)
+        if result:
+            self._left_out = max(self._left_out, self._without)
+        elif self._without <= self._left_out and media_time_s > self._poses.last_time_s:
+            result = self._poses.at(self._poses.last_time_s)  # as many as before may be left out at the end
+        return result, False
+
+
+def _annotate(
+    image: Image, camera: str, media_time_s: float, result: PoseResult | None, is_own: bool
+) -> None:
+    if result is None:
+        write_line(image, f"{camera}  {media_time_s:.3f} s  no record")
+        return
+    draw_people(image, result.people, result.skeleton)
+    notes = [] if result.status == "ok" else [f"{result.status}: {result.cause}"]
+    notes += [] if is_own else [f"poses of {result.media_time_s:.3f} s"]
+    write_line(image, "  ".join([camera, str(result.seq), f"{media_time_s:.3f} s", *notes]))

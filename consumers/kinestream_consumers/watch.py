@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncIterator, Iterator
 from typing import TextIO
 
 from rich.console import Console
@@ -12,6 +14,7 @@ from rich.live import Live
 
 from kinestream.messages import PoseResult
 from kinestream.overview import Results
+from kinestream_consumers.jsonlines import to_line
 
 _REFRESH_S = 0.5
 
@@ -19,22 +22,31 @@ _REFRESH_S = 0.5
 async def write_lines(results: AsyncIterator[PoseResult], output: TextIO) -> None:
     """Write each record as one line of JSON, flushed, so that a pipe gets it at once."""
     async for result in results:
-        line = {**result.as_dict(), "committed_ms": result.committed_ms, "cursor": result.cursor}
-        output.write(json.dumps(line) + "\n")
+        output.write(to_line(result))
         output.flush()
 
 
 async def show_table(results: AsyncIterator[PoseResult], console: Console) -> None:
-    """Show a table of the cameras that is redrawn twice a second."""
+    """Show a table of the cameras, drawn anew twice a second; its last state stays when this ends."""
     overview = Results()
-    drawn_s = 0.0
-    with Live(overview.table(), console=console, auto_refresh=False) as live:
-        async for result in results:
-            overview.add(result)
-            if time.monotonic() - drawn_s >= _REFRESH_S:
-                live.update(overview.table(), refresh=True)
-                drawn_s = time.monotonic()
-        live.update(overview.table(), refresh=True)
+
+    async def refresh() -> None:
+        while True:
+            live.update(overview.table(), refresh=True)
+            await asyncio.sleep(_REFRESH_S)
+
+    mixed = sys.stderr.isatty()  # else log lines go where they were sent, and the table is alone
+    with (
+        Live(overview.table(), console=console, auto_refresh=False, redirect_stderr=mixed) as live,
+        _log_above(),
+    ):
+        refreshing = asyncio.ensure_future(refresh())
+        try:
+            async for result in results:
+                overview.add(result)
+        finally:
+            refreshing.cancel()
+            live.update(overview.table())
 
 
 async def first(results: AsyncIterator[PoseResult], count: int) -> AsyncIterator[PoseResult]:
@@ -45,3 +57,17 @@ async def first(results: AsyncIterator[PoseResult], count: int) -> AsyncIterator
         left -= 1
         if not left:
             return
+
+
+@contextlib.contextmanager
+def _log_above() -> Iterator[None]:
+    """Let log lines scroll above rich's table: it has replaced `sys.stderr`, but log handlers hold it."""
+    moved = []
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.__stderr__:
+            moved.append((handler, handler.setStream(sys.stderr)))
+    try:
+        yield
+    finally:
+        for handler, stream in moved:
+            handler.setStream(stream)

@@ -8,6 +8,8 @@ user could type. Not for: anything lasting; its Redis server ends with it.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,6 +48,9 @@ WORKER = "worker"
 
 _REFRESH_S = 0.5
 
+_TRIES = 20
+"""Looks, within one refresh, for a moment at which the worker holds frames; a fast machine has few such."""
+
 
 @click.command(short_help="See the whole pipeline run, on test cards, with one command.")
 @click.option(
@@ -70,6 +75,8 @@ def demo(sources: tuple[str, ...], model: str, output: Path) -> None:
     One camera is live: it stays fresh and drops what cannot be kept up with. The other one is complete: it
     waits. The worker is killed on the way, as kill -9 does; the next one finishes its frames, and the sum
     still balances. While it runs, a second terminal can look on: kinestream watch
+
+    The first Ctrl-C ends the cameras earlier; what there is until then is written, and summed up.
     """
     from kinestream.embedded import own_redis
     from kinestream.overview import sum_line
@@ -80,7 +87,7 @@ def demo(sources: tuple[str, ...], model: str, output: Path) -> None:
     click.echo("What became of every frame:")
     for ledger in ledgers:
         click.echo("  " + sum_line(ledger))
-    for path in sorted(output.iterdir()):
+    for path in sorted(output.glob("*.*")):
         click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     click.echo(f"That took {time.monotonic() - begun_s:.0f} s.")
     if not all(ledger.balanced for ledger in ledgers):
@@ -114,6 +121,8 @@ async def _demo(url: str, sources: Sequence[str], model: str, output: Path) -> S
                     await _play(client, crew, cast, results, live, stop)
                 finally:
                     watching.cancel()
+            if not console.is_terminal:
+                console.line()  # Live leaves the end of its last line to others
         return await read_ledgers(client)
     finally:
         await client.aclose()
@@ -138,7 +147,8 @@ def _start(crew: Crew, sources: Sequence[str], model: str, output: Path) -> _Cas
     cameras = []
     for name, source in zip(names, sources, strict=True):
         lane = "live" if name == names[0] else "every-frame"
-        cameras.append(crew.start(["ingest", source, "--camera", name, "--lane", lane], name=name))
+        ingest = ["ingest", source, "--camera", name, "--lane", lane, "--realtime"]
+        cameras.append(crew.start(ingest, name=name))
     return _Cast(cameras, recorder)
 
 
@@ -157,18 +167,36 @@ async def _play(
         ledgers = await read_ledgers(client)
         live.update(live_table(ledgers, results), refresh=True)
         if stop.is_set():
-            for camera in cast.cameras:
-                camera.terminate()  # the runs end as they should, and with them the recording
+            _end_early(crew, cast, ledgers)
+            continue
         if first_result_s is None and any(ledger.ok for ledger in ledgers):
             first_result_s = time.monotonic()
         if first_result_s is not None and not killed and time.monotonic() - first_result_s > KILL_AFTER_S:
             killed = True
-            _kill_worker(crew, live, ledgers)
+            await _kill_worker(client, crew, live)
 
 
-def _kill_worker(crew: Crew, live: Live, ledgers: Sequence[Ledger]) -> None:
-    held = sum(ledger.held for ledger in ledgers)
+def _end_early(crew: Crew, cast: _Cast, ledgers: Sequence[Ledger]) -> None:
+    """End the cameras' runs as they should end, and with them the recording; call it until that has ended."""
+    for camera in cast.cameras:
+        crew.dismiss(camera)
+    if all(camera.exit_code is not None for camera in cast.cameras) and len(ledgers) < len(cast.cameras):
+        crew.dismiss(cast.recorder)  # it waits for the end of a run that has never begun
+
+
+async def _kill_worker(client: Redis, crew: Crew, live: Live) -> None:
+    """Kill the worker at a moment when it has frames in its hands, if such a moment is found soon."""
+    from kinestream.ledger import read_ledgers
+
     worker = crew.child(WORKER)
+    held = 0
+    for _ in range(_TRIES):
+        os.kill(worker.pid, signal.SIGSTOP)  # so that it stays true what is said about it
+        held = sum(ledger.held for ledger in await read_ledgers(client))
+        if held:
+            break
+        os.kill(worker.pid, signal.SIGCONT)
+        await asyncio.sleep(_REFRESH_S / _TRIES)
     live.console.print(
         f"$ kill -9 {worker.pid}    # the worker dies with {held} frames in its hands: they must not be lost",
         markup=False,

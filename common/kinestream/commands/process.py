@@ -11,19 +11,29 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+import secrets
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from kinestream.cli import redis_option
-from kinestream.errors import KinestreamError
+from kinestream.errors import KinestreamError, UsageError
 
 if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
     from kinestream.ledger import Ledger
     from kinestream.messages import PoseResult
+    from kinestream.processes import Child
+
+_PATIENCE_S = 600.0
+"""How long a record is waited for while others behind it are there. Nobody watches a file live, so a worker
+may die, and another one load its model, more than once.
+"""
 
 
 @click.command(short_help="Analyse every frame of a video file.")
@@ -52,7 +62,8 @@ def process(
     """Analyse VIDEO in full: OUTPUT/poses.jsonl has one record a frame, in order, OUTPUT/annotated.mp4 shows
     them.
 
-    Without --redis it runs on a Redis server of its own, and nothing is left behind.
+    Without --redis it runs on a Redis server of its own, and nothing is left behind. Of a damaged file, what
+    can be read is analysed, and the exit code is 1. Ctrl-C gives it up: files are there whole or not at all.
 
     \b
     kinestream process jump.mp4 -o jump
@@ -63,21 +74,20 @@ def process(
     from kinestream.video import probe_video
 
     info = probe_video(video)  # a file that is no video ends the command before anything else happens
-    output.mkdir(parents=True, exist_ok=True)
     camera = _camera_of(video)
     ingest = ["ingest", str(video), "--camera", camera, "--lane", "every-frame", "--every", str(every)]
     if max_side:
         ingest += ["--max-side", str(max_side)]
     frames = -(-info.frames // every) if info.frames else None
     with contextlib.ExitStack() as stack:
+        poses = stack.enter_context(_poses_file(output))
         url = find_redis_url(redis_url) if redis_url else stack.enter_context(own_redis()).url
         work = ["worker", "--model", model, "--device", device]
-        poses = output / "poses.jsonl"
-        ledger, exit_code = asyncio.run(_process(url, camera, ingest, [work] * workers, poses, frames))
+        ledger, source_code = asyncio.run(_process(url, camera, ingest, [work] * workers, poses, frames))
     click.echo(sum_line(ledger), err=True)
     if annotate:
-        _annotate(video, output)
-    if exit_code:
+        _annotate(video, output, damaged=source_code != 0)
+    if source_code:
         raise KinestreamError(f"{video} was not read to its end; {output} holds what there was")
 
 
@@ -86,7 +96,7 @@ async def _process(
     camera: str,
     ingest: Sequence[str],
     workers: Sequence[Sequence[str]],
-    poses: Path,
+    poses: TextIO,
     frames: int | None,
 ) -> tuple[Ledger, int]:
     """Run the children until the run has ended; return its ledger and the exit code of `kinestream
@@ -99,7 +109,7 @@ async def _process(
     from kinestream.ledger import read_ledgers
     from kinestream.processes import capture_signals
     from kinestream.redis import connect
-    from kinestream.subscriber import current_cursor, subscribe
+    from kinestream.subscriber import subscribe
 
     client = connect(url)
     progress = Progress(console=Console(stderr=True))
@@ -107,44 +117,107 @@ async def _process(
     try:
         with capture_signals() as stop, progress, Crew(url, say) as crew:
             bar = progress.add_task(camera, total=frames)
-            # From this very moment: the subscription must not begin later than the run.
-            here = await current_cursor(client, order=True)
-            results = subscribe(client, [camera], start=here, order=True)
-            writing = asyncio.create_task(_write(results, poses, lambda count: progress.advance(bar, count)))
+            start = await _start(client)
+            results = subscribe(client, [camera], start=start, order=True, wait_s=_PATIENCE_S)
             for number, worker in enumerate(workers, 1):
                 crew.start(worker, name=f"worker {number}", restart=True)
-            source = crew.start(ingest, name="ingest")
-            await crew.until(writing, stop)
+            source = crew.start(ingest, name="ingest", may_fail=True)
+
+            async def work() -> None:
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(_write(results, poses, lambda count: progress.advance(bar, count)))
+                    both.create_task(_check_end(source, client, camera))
+
+            await crew.until(asyncio.create_task(work()), stop)
             (ledger,) = [ledger for ledger in await read_ledgers(client) if ledger.camera == camera]
-            return ledger, await asyncio.to_thread(source.wait)
+            return ledger, source.wait()
     finally:
         await client.aclose()
 
 
-async def _write(results: AsyncIterator[PoseResult], path: Path, progress: Callable[[int], object]) -> None:
-    """Write a line for each record of a frame up to the `end`; the file has its name only once it is
-    whole.
+async def _start(client: Redis) -> str:
+    """The cursor of this moment, with the promise that the camera has not begun yet.
+
+    A run's number is a second. Without the promise, a run that begins in the very second of the cursor could
+    be an older one, whose first frames nobody shall wait for.
     """
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as lines:
-        async for result in results:
-            if result.status == "end":
-                break
-            lines.write(json.dumps(result.as_dict()) + "\n")
-            progress(result.frames)
-    part.replace(path)
+    from dataclasses import replace
+
+    from kinestream.cursor import Cursor
+    from kinestream.subscriber import current_cursor
+
+    return str(replace(Cursor.parse(await current_cursor(client, order=True)), since_ms=0))
 
 
-def _annotate(video: Path, output: Path) -> None:
-    from kinestream.processes import start_child
+async def _check_end(source: Child, client: Redis, camera: str) -> None:
+    """Wait for the end of `kinestream ingest`; raises `KinestreamError` if its run has not ended with it.
+
+    A source that breaks ends its run, and the frames before are worth having. A run that is not ended will
+    never be.
+    """
+    from kinestream.ledger import read_ledgers
+
+    await asyncio.to_thread(source.wait)
+    ended = [ledger.camera for ledger in await read_ledgers(client) if ledger.state == "ended"]
+    if camera not in ended:
+        raise KinestreamError(f"{source.name} ended with exit code {source.exit_code} (see its line above)")
+
+
+async def _write(
+    results: AsyncIterator[PoseResult], lines: TextIO, progress: Callable[[int], object]
+) -> None:
+    """Write a line for each record of a frame up to the `end`."""
+    async for result in results:
+        if result.status == "end":
+            break
+        lines.write(json.dumps(result.as_dict()) + "\n")
+        progress(result.frames)
+
+
+@contextlib.contextmanager
+def _poses_file(output: Path) -> Iterator[TextIO]:
+    """A file that becomes OUTPUT/poses.jsonl if the block ends well; if not, nothing is left of it.
+
+    Raises `UsageError` if it cannot be written there.
+    """
+    part = output / "poses.jsonl.part"
+    is_new = not output.exists()
+    try:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            lines = part.open("w", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"cannot write to {output}: {error.strerror}") from error
+        with lines:
+            yield lines
+        part.replace(output / "poses.jsonl")
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        with contextlib.suppress(OSError):  # somebody else has put something there
+            if is_new:
+                output.rmdir()
+        raise
+
+
+def _annotate(video: Path, output: Path, *, damaged: bool) -> None:
+    """Let `kinestream render` write annotated.mp4; of a damaged file it draws what it can, and complains."""
+    from kinestream.processes import GRACE_S, start_child
 
     arguments = ["render", str(video), str(output / "poses.jsonl"), "-o", str(output / "annotated.mp4")]
     with start_child(arguments, name="render", say=partial(click.echo, err=True)) as child:
-        if child.wait():
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:
+            os.kill(child.pid, signal.SIGINT)  # passed on as it is, so that no half of a video is left
+            with contextlib.suppress(TimeoutError):
+                child.wait(GRACE_S)
+            raise
+        if code and not damaged:
             raise KinestreamError("annotated.mp4 could not be written (see the line above)")
 
 
 def _camera_of(video: Path) -> str:
-    """A camera name that is this file's and this process's: two of one name would fence each other off."""
+    """A camera name that is this file's and this command's: two of one name would fence each other off."""
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", video.stem).strip("-_.")[:50] or "video"
-    return f"{stem}-{os.getpid()}"
+    return f"{stem}-{secrets.token_hex(3)}"

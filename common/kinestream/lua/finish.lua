@@ -29,7 +29,7 @@ if expected ~= produced then
 end
 
 go_on_when_memory_is_full(frames) -- a run must be able to end, else its camera never leaves the workers' list
-redis.call('HSET', ledger, 'state', 'ended', 'produced', frames_text, 'token', token)
+redis.call('HSET', ledger, 'state', 'ended', 'produced', frames_text)
 redis.call('EXPIRE', ledger, keep_s)
 if lost_from ~= '' and total > produced then
   count(ledger, 'lost', 'redis', total - produced)
