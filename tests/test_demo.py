@@ -47,7 +47,7 @@ def test_the_demo(place: Path, tmp_path: Path) -> None:
     assert complete == {"ok": 360}, "the camera that waits loses nothing"
     workers = {record.worker for record in records_of(output / "results.jsonl") if record.worker}
     assert len(workers) == 2
-    check_video(output / "annotated.mp4", seconds=11.5)
+    check_video(output / "annotated.mp4", seconds=10.0)
     check_nothing_lies_about(place)
 
 

@@ -71,7 +71,7 @@ def test_two_cameras_and_three_workers(
         "left",
         "right",
     }
-    assert shown.count("balanced") == 2
+    assert re.search(r"^left +live .*\nright +every-frame .*\nbalanced: ", shown, re.M)
 
 
 def test_a_video_in_full(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -201,8 +201,8 @@ class Reorderer:
         self._move(camera, Position(end.run + 1, 0, begun=False))
         self._ended[camera] = now_ms
         for ended, since_ms in list(self._ended.items()):
-            if now_ms - since_ms < _FORGET_MS:
-                break
+            if ended == camera or now_ms - since_ms < _FORGET_MS:
+                break  # the others ended later
             for known in (self._ended, self._lines, self.positions, self._marks):
                 del known[ended]
         return end

@@ -21,7 +21,7 @@ start_option = click.option(
     default="now",
     show_default=True,
     metavar="now|beginning|CURSOR",
-    help="Where to begin. Each JSON line has the cursor after which the next record comes.",
+    help="Where to begin. Each JSON line has a cursor, which stands for all that comes after that line.",
 )
 
 

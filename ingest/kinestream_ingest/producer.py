@@ -101,7 +101,7 @@ class Producer:
             stopping.add_done_callback(lambda _: self._capture.close())
             try:
                 self._capture.start()
-                while handed := await self._next():
+                while not self._stop.is_set() and (handed := await self._next()):
                     await self.offering.offer(handed.frame, handed.causes)
             finally:
                 stopping.cancel()
