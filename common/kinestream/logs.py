@@ -6,6 +6,10 @@ that import Kinestream set up logging as they like. Not for: what is worth a lin
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -32,3 +36,17 @@ def log_config(*, verbose: bool = False) -> dict[str, Any]:
             for name in ("kinestream", "kinestream_ingest", "kinestream_workers", "kinestream_consumers")
         },
     }
+
+
+@contextlib.contextmanager
+def log_above() -> Iterator[None]:
+    """Let log lines scroll above a display of rich: it has replaced `sys.stderr`, but not for handlers."""
+    moved = []
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.__stderr__:
+            moved.append((handler, handler.setStream(sys.stderr)))
+    try:
+        yield
+    finally:
+        for handler, stream in moved:
+            handler.setStream(stream)

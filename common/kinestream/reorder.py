@@ -199,6 +199,7 @@ class Reorderer:
     def _end(self, camera: str, now_ms: float) -> PoseResult:
         end = self._take(self._lines[camera])
         self._move(camera, Position(end.run + 1, 0, begun=False))
+        self._ended.pop(camera, None)  # the last to end stands last
         self._ended[camera] = now_ms
         for ended, since_ms in list(self._ended.items()):
             if ended == camera or now_ms - since_ms < _FORGET_MS:

@@ -18,9 +18,9 @@ from redis.asyncio import Redis
 from kinestream.cursor import Cursor
 from kinestream.keys import Keys
 from kinestream.messages import PoseResult
+from kinestream.tasks import cancel
 from kinestream_consumers.film import Film
 from kinestream_consumers.pictures import Pictures
-from kinestream_consumers.tasks import cancel
 from kinestream_consumers.timeline import Timeline
 
 _COMMITTED = ("ok", "stale", "failed")

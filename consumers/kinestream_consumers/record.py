@@ -27,10 +27,10 @@ from kinestream.orders import in_order_of_commit
 from kinestream.redis import through_outages
 from kinestream.reorder import REDIS_LOST_MEMORY
 from kinestream.resultreader import ResultReader, cursor_at_beginning, cursor_at_end
+from kinestream.tasks import cancel
 from kinestream_consumers.filming import Filming
 from kinestream_consumers.jsonlines import to_line
 from kinestream_consumers.pictures import Pictures
-from kinestream_consumers.tasks import cancel
 
 _LOOK_S = 0.25
 """How often is looked at what no record tells: that time has passed, and that all has been read."""

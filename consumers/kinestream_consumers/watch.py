@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
 
+from kinestream.logs import log_above
 from kinestream.messages import PoseResult
 from kinestream.overview import Results
 from kinestream_consumers.jsonlines import to_line
@@ -38,7 +37,7 @@ async def show_table(results: AsyncIterator[PoseResult], console: Console) -> No
     mixed = sys.stderr.isatty()  # else log lines go where they were sent, and the table is alone
     with (
         Live(overview.table(), console=console, auto_refresh=False, redirect_stderr=mixed) as live,
-        _log_above(),
+        log_above(),
     ):
         refreshing = asyncio.ensure_future(refresh())
         try:
@@ -57,17 +56,3 @@ async def first(results: AsyncIterator[PoseResult], count: int) -> AsyncIterator
         left -= 1
         if not left:
             return
-
-
-@contextlib.contextmanager
-def _log_above() -> Iterator[None]:
-    """Let log lines scroll above rich's table: it has replaced `sys.stderr`, but log handlers hold it."""
-    moved = []
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.__stderr__:
-            moved.append((handler, handler.setStream(sys.stderr)))
-    try:
-        yield
-    finally:
-        for handler, stream in moved:
-            handler.setStream(stream)

@@ -29,6 +29,7 @@ from rich.progress import (
 
 from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
+from kinestream.logs import log_above
 from kinestream_ingest.producer import Producer
 
 _TERMINAL_INTERVAL_S = 0.5
@@ -108,7 +109,7 @@ def _on_terminal(producer: Producer) -> Iterator[Show]:
         columns += [TimeRemainingColumn(compact=True), TextColumn("left")]
     else:
         columns += [TextColumn("{task.fields[figures]}")]
-    with Progress(*columns, console=Console(stderr=True)) as progress, _log_lines_above():
+    with Progress(*columns, console=Console(stderr=True)) as progress, log_above():
         task = progress.add_task(camera, total=total, figures="")
 
         def show(figures: Figures) -> None:
@@ -116,20 +117,6 @@ def _on_terminal(producer: Producer) -> Iterator[Show]:
 
         yield show
         progress.update(task, completed=producer.seen)
-
-
-@contextlib.contextmanager
-def _log_lines_above() -> Iterator[None]:
-    """Let log lines scroll above rich's display, which watches `sys.stderr` and not what handlers hold."""
-    moved = []
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.__stderr__:
-            moved.append((handler, handler.setStream(sys.stderr)))
-    try:
-        yield
-    finally:
-        for handler, stream in moved:
-            handler.setStream(stream)
 
 
 @contextlib.contextmanager

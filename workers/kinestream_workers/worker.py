@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from kinestream.errors import KinestreamError
 from kinestream.groupconsumer import GroupConsumer, Held, Outcome
 from kinestream.redis import BLOCK_MS, through_outages
+from kinestream.tasks import cancel
 from kinestream_workers.batcher import Batcher
 from kinestream_workers.engines import Engine
 from kinestream_workers.inference import EngineHangs, Inference
@@ -36,9 +37,6 @@ _log = logging.getLogger(__name__)
 
 _TENSORS = 2
 """One in the session, one being filled."""
-
-_CANCEL_AGAIN_S = 0.2
-"""After so long a task that was cancelled and goes on is cancelled once more."""
 
 _GOODBYE_S = 5.0
 """For handing back on the way out; if Redis is away for longer, the leases run out by themselves."""
@@ -94,7 +92,7 @@ class Worker:
             ending.set()
             # The reader looks at the event by itself: a blocked read that is cancelled would strand a frame.
             await asyncio.wait({reading}, timeout=2 * BLOCK_MS / 1000)
-            await _cancel(pending)
+            await cancel(*pending)
             self._inference.close()
             self._preparer.close()
             await self._say_goodbye()
@@ -182,16 +180,6 @@ class Worker:
             _log.warning(
                 "%d frames could not be handed back, their leases will run out: %s", len(held), error
             )
-
-
-async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
-    """Cancel until all are over: a cancellation that meets a reply just coming in can get lost on its way."""
-    left = tasks
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _unless(
