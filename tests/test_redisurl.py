@@ -83,6 +83,7 @@ def test_a_safe_url_still_says_where(url: str, shown: str) -> None:
 @given(inside=st.text(st.sampled_from("ab1/?#@:&;=%[]. \n\0é") | st.characters(), max_size=12))
 @example("://")
 @example("x@host?db=1")
+@example("@/")
 def test_no_part_of_any_password_is_shown(form: str, inside: str) -> None:
     url = form.format(f"Q7{inside}Q7")
     told = [safe_url(url)]

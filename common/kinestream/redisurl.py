@@ -44,7 +44,9 @@ def check_url(url: str) -> None:
         raise _bad_url(url, _ESCAPE) from None
     if parts.scheme not in _OPTIONS:
         raise _bad_url(url, "it must begin with redis://, rediss:// or unix://")
-    if parts.fragment or "@" in parts.query or (parts.scheme != "unix" and "@" in parts.path):
+    # A socket's path may hold an @, but after credentials it would rather be the end of a password.
+    at_in_path = "@" in parts.path and (parts.scheme != "unix" or bool(parts.netloc))
+    if parts.fragment or "@" in parts.query or at_in_path:
         raise _bad_url(url, _ESCAPE)
     if port == 0:
         raise _bad_url(url, "a port is a number from 1 to 65535")
