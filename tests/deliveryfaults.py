@@ -26,6 +26,7 @@ class Faults:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.next = ""
         self.race: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self._moved = 0
         self._real = Scripts.call
         monkeypatch.setattr(Scripts, "call", lambda scripts, *what: self._call(scripts, *what))
 
@@ -40,8 +41,11 @@ class Faults:
         if reply == b"moved" or (isinstance(reply, list) and reply[:1] == [b"moved"]):
             if fault == DIES_IN_BETWEEN:
                 raise ConnectionError
+            self._moved += 1
+            assert self._moved < 5, f"told to try again for ever: {reply}, {what}"
             self.next = fault  # it is for the call that follows
             return reply
+        self._moved = 0
         if fault == "reply lost":
             raise ConnectionError
         return await self._real(scripts, *what) if fault == "done twice" else reply

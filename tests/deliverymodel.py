@@ -166,11 +166,14 @@ class Model:
 
     def hand_back(self, worker: str, held: Sequence[tuple[str, Name]], counted: bool) -> int:
         """Give frames back."""
-        mine = [holding for one in held if (holding := self._holding(worker, *one))]
-        for holding in mine:
-            holding.owner, holding.expired = "returned", False
-            holding.deliveries -= not counted
-        return len(mine)
+        handed_back = 0
+        for one in held:  # perhaps the same one twice
+            holding = self._holding(worker, *one)
+            if holding:
+                holding.owner, holding.expired = "returned", False
+                holding.deliveries -= not counted
+                handed_back += 1
+        return handed_back
 
     def expire(self, worker: str) -> list[tuple[str, Name]]:
         """The leases of all that this worker holds run out; returns what it holds."""

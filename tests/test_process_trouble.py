@@ -20,7 +20,7 @@ from kinestream.embedded import find_redis_url
 from kinestream.ledger import read_ledgers
 from kinestream.redis import connect
 from kinestream.testcard import TestCard
-from pipeline import TIMEOUT_S, Command, records_of, run, seqs
+from pipeline import TIMEOUT_S, Command, records_of, redis_and_workers, run, seqs
 from waiting import wait_until
 
 pytestmark = pytest.mark.timeout(3 * TIMEOUT_S)
@@ -110,7 +110,10 @@ async def test_a_worker_that_is_killed_is_replaced(place: Path, tmp_path: Path, 
     output = tmp_path / "output"
     with Command(tmp_path / "said.txt", "process", path, "-o", output, "--no-video") as process:
         process.wait_until(lambda: "begins" in process.said, "the run begins")
-        async with connect(find_redis_url(None)) as redis:
+        url = (
+            next(line for line in process.lines if " kinestream worker " in line).split("=", 1)[1].split()[0]
+        )
+        async with connect(url) as redis:
             await wait_until(partial(some_are_done, redis), "some frames to be done")
             process.child("worker").kill()
             (ledger,) = await read_ledgers(redis)
@@ -140,3 +143,16 @@ def test_ctrl_c_leaves_nothing_unfinished(
         assert process.wait() == 130, process.said
     assert "Traceback" not in process.said
     assert not output.exists() if stage == "inferring" else [*output.iterdir()] == [output / "poses.jsonl"]
+
+
+def test_workers_with_another_model_are_noticed(
+    place: Path, tmp_path: Path, output: Path, film: Path
+) -> None:
+    """On a shared server anybody may take a frame, so poses of two models could end in one file."""
+    with redis_and_workers(tmp_path, workers=1):
+        url = find_redis_url(None)
+        long = longer(film, 12)
+        done = run("process", long, "-o", output, "--redis", url, "--model", "testcard-fixed")
+    assert done.returncode == 1, done.stderr
+    assert "workers with different models share this Redis (testcard-dynamic, testcard-fixed)" in done.stderr
+    assert not output.exists()

@@ -78,7 +78,7 @@ async def test_every_term(server: Server, stage: Stage) -> None:
     assert table[2].split() == ["right", "ended", "2", "2", "0", "0", "0", "0", "0"]
     assert table[3:] == [
         f"left run {left.number}: 2 dropped encoder-failed, 1 stale too-old",
-        "balanced: every frame is accounted for",
+        "balanced: every frame of these runs is accounted for",
     ]
 
     first, second = map(json.loads, status(server, "--json"))

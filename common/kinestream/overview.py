@@ -128,10 +128,11 @@ def ledger_table(ledgers: Sequence[Ledger]) -> RenderableType:
 
 
 def live_table(ledgers: Sequence[Ledger], results: Results) -> RenderableType:
-    """One row a camera: the terms of the sum that move, and how late results are."""
-    table = _Fitted("camera", "now", "produced", "ok", "dropped", "waiting", "held", "p50 ms", "p95 ms")
+    """One row a camera: the sum, stale, failed and lost frames taken together, and how late results are."""
+    table = _Fitted("camera", "now", "produced", "ok", "dropped", "other", "in flight", "p50 ms", "p95 ms")
     for ledger in ledgers:
-        counts = [getattr(ledger, name) for name in ("produced", "ok", "dropped", "waiting", "held")]
+        other = ledger.stale + ledger.failed + ledger.lost
+        counts = [ledger.produced, ledger.ok, ledger.dropped, other, ledger.in_flight]
         row = [ledger.camera, _now(ledger), *map(str, counts), *results.latency_cells(ledger.camera)]
         table.add_row(*row)
     return table

@@ -24,6 +24,7 @@ from kinestream.keys import Keys, check_camera
 from kinestream.ledger import read_ledger
 from kinestream.messages import PoseResult
 from kinestream.orders import in_order_of_commit
+from kinestream.partfile import open_part, part_of
 from kinestream.redis import through_outages
 from kinestream.reorder import REDIS_LOST_MEMORY
 from kinestream.resultreader import ResultReader, cursor_at_beginning, cursor_at_end
@@ -183,8 +184,8 @@ class _Lines:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._part = path.with_name(path.name + ".part")
-        self._file = self._part.open("w", encoding="ascii", buffering=1)
+        self._part = part_of(path)
+        self._file = open_part(path)
         self._failed = False
 
     def write(self, result: PoseResult) -> None:

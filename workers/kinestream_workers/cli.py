@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from kinestream.cli import redis_option
+from kinestream.errors import UsageError
 from kinestream_workers.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
@@ -91,7 +92,16 @@ def worker(
     kinestream worker --threads 1                    one of several on one machine
     """
     from kinestream.embedded import find_redis_url
+    from kinestream.fields import MAX_TEXT
+    from kinestream.keys import RETURNED
+    from kinestream_workers.models import resolve_model
 
+    name = given["name"]
+    if name is not None and (name in ("", RETURNED) or len(name) > MAX_TEXT):
+        raise UsageError(
+            f"a worker's name has 1 to {MAX_TEXT} characters and is not {RETURNED!r}, got {name[:80]!r}"
+        )
+    resolve_model(model)  # what is wrong with the arguments comes before what is wrong with Redis
     url = find_redis_url(redis_url)
     asyncio.run(_work(url, model, device, threads, lease_ms, given))
 

@@ -16,6 +16,12 @@ def worker_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:4]}"
 
 
+def _decode_threads() -> int:
+    from kinestream_workers.engines.sessions import usable_cores  # slow to load, and --help needs none of it
+
+    return min(4, usable_cores())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
     """Numbers of one worker; the defaults suit a CPU, where larger batches gain nothing and cost latency."""
@@ -41,7 +47,7 @@ class WorkerSettings:
     """An engine that is at one batch for longer hangs: RTMO-l needs 5 s for a batch of 8 on two slow
     cores.
     """
-    decode_threads: int = field(default_factory=lambda: min(4, len(os.sched_getaffinity(0))))
+    decode_threads: int = field(default_factory=_decode_threads)
     """Decoding a frame costs a fraction of inferring it, so a few threads keep up with any session."""
     name: str = field(default_factory=worker_name)
 

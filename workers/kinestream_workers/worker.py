@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from kinestream.errors import KinestreamError
 from kinestream.groupconsumer import GroupConsumer, Held, Outcome
-from kinestream.redis import BLOCK_MS, through_outages
+from kinestream.redis import BLOCK_MS, reason, through_outages
 from kinestream.tasks import cancel
 from kinestream_workers.batcher import Batcher
 from kinestream_workers.engines import Engine
@@ -159,14 +159,17 @@ class Worker:
             )
             self._leases.release(outcome.held for outcome in outcomes)
             self.committed += sum(counts)
-            for outcome, counted in zip(outcomes, counts, strict=True):
+            for outcome in outcomes:
                 if outcome.result.status == "failed":
                     held = outcome.held
                     _log.warning(
                         "%s %s failed, %s: %s", held.camera, held.id, outcome.result.cause, outcome.error
                     )
-                elif not counted:
-                    _log.info("%s %s was committed by another worker", outcome.held.camera, outcome.held.id)
+            if not all(counts):
+                _log.info(
+                    "%d frames were committed by another worker, or are gone with Redis's memory",
+                    counts.count(False),
+                )
 
     async def _say_goodbye(self) -> None:
         held = self._leases.held()
@@ -177,9 +180,12 @@ class Worker:
                 leave = partial(self._consumer.leave, self._reader.cameras)
                 await through_outages(leave, what="leaving")
         except (TimeoutError, OSError, KinestreamError) as error:
-            _log.warning(
-                "%d frames could not be handed back, their leases will run out: %s", len(held), error
-            )
+            if held:
+                _log.warning(
+                    "%d frames could not be handed back, their leases will run out: %s",
+                    len(held),
+                    reason(error),
+                )
 
 
 async def _unless(

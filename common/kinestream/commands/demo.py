@@ -84,7 +84,8 @@ def demo(sources: tuple[str, ...], model: str, output: Path) -> None:
     begun_s = time.monotonic()
     with own_redis() as server:
         ledgers = asyncio.run(_demo(server.url, sources or SOURCES, model, output))
-    click.echo("What became of every frame:")
+    if ledgers:
+        click.echo("What became of every frame:")
     for ledger in ledgers:
         click.echo("  " + sum_line(ledger))
     for path in sorted(output.glob("*.*")):
@@ -198,7 +199,7 @@ async def _kill_worker(client: Redis, crew: Crew, live: Live) -> None:
         os.kill(worker.pid, signal.SIGCONT)
         await asyncio.sleep(_REFRESH_S / _TRIES)
     live.console.print(
-        f"$ kill -9 {worker.pid}    # the worker dies with {held} frames in its hands: they must not be lost",
+        f"$ kill -9 {worker.pid}    # it holds at least {held} frames, which must not be lost",
         markup=False,
         highlight=False,
         soft_wrap=True,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from kinestream.cli import redis_option
+from kinestream.cli import REDIS_URL_VARIABLE
 from kinestream.errors import KinestreamError, UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +47,14 @@ may die, and another one load its model, more than once.
     "--max-side", type=click.IntRange(16), help="Shrink frames to this many pixels on the long side."
 )
 @click.option("--video/--no-video", "annotate", default=True, show_default=True, help="Write annotated.mp4.")
-@redis_option
+@click.option(
+    "--redis",
+    "redis_url",
+    metavar="URL",
+    envvar=REDIS_URL_VARIABLE,
+    show_envvar=True,
+    help="Redis to use, with whatever workers it has, in place of a server of its own.",
+)
 def process(
     video: Path,
     output: Path,
@@ -69,7 +76,7 @@ def process(
     kinestream process jump.mp4 -o jump
     kinestream process jump.mp4 -o jump --model rtmo-s.onnx --every 2
     """
-    from kinestream.embedded import find_redis_url, own_redis
+    from kinestream.embedded import EmbeddedRedis, find_redis_url
     from kinestream.overview import sum_line
     from kinestream.video import probe_video
 
@@ -81,7 +88,9 @@ def process(
     frames = -(-info.frames // every) if info.frames else None
     with contextlib.ExitStack() as stack:
         poses = stack.enter_context(_poses_file(output))
-        url = find_redis_url(redis_url) if redis_url else stack.enter_context(own_redis()).url
+        # A server of its own is a private one: a worker that somebody starts meanwhile must not join in.
+        own = None if redis_url else stack.enter_context(EmbeddedRedis(private=True))
+        url = own.url if own else find_redis_url(redis_url)
         work = ["worker", "--model", model, "--device", device]
         ledger, source_code = asyncio.run(_process(url, camera, ingest, [work] * workers, poses, frames))
     click.echo(sum_line(ledger), err=True)
@@ -166,10 +175,20 @@ async def _check_end(source: Child, client: Redis, camera: str) -> None:
 async def _write(
     results: AsyncIterator[PoseResult], lines: TextIO, progress: Callable[[int], object]
 ) -> None:
-    """Write a line for each record of a frame up to the `end`."""
+    """Write a line for each record of a frame up to the `end`.
+
+    Raises `KinestreamError` if workers with another model had a part in it.
+    """
+    models: set[str] = set()
     async for result in results:
         if result.status == "end":
             break
+        models |= {result.model} - {""}
+        if len(models) > 1:
+            raise KinestreamError(
+                f"workers with different models share this Redis ({', '.join(sorted(models))}), so the poses "
+                "would be of both: leave --redis out for a server of its own"
+            )
         lines.write(json.dumps(result.as_dict()) + "\n")
         progress(result.frames)
 
@@ -180,20 +199,23 @@ def _poses_file(output: Path) -> Iterator[TextIO]:
 
     Raises `UsageError` if it cannot be written there.
     """
-    part = output / "poses.jsonl.part"
+    from kinestream.partfile import open_part, part_of
+
+    poses = output / "poses.jsonl"
     is_new = not output.exists()
     try:
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-            lines = part.open("w", encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"cannot write to {output}: {error.strerror}") from error
-        with lines:
-            yield lines
-        part.replace(output / "poses.jsonl")
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {output}: {error.strerror}") from error
+    try:
+        with open_part(poses) as lines:
+            try:
+                yield lines
+                part_of(poses).replace(poses)
+            except BaseException:
+                part_of(poses).unlink()
+                raise
     except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink()
         with contextlib.suppress(OSError):  # somebody else has put something there
             if is_new:
                 output.rmdir()

@@ -71,4 +71,4 @@ def _show(ledgers: list[Ledger]) -> None:
             off = ledger.produced - ledger.accounted
             click.echo(f"{ledger.camera} run {ledger.run}: NOT BALANCED, {off:+d} frames are unaccounted for")
     if all(ledger.balanced for ledger in ledgers):
-        click.echo("balanced: every frame is accounted for")
+        click.echo("balanced: every frame of these runs is accounted for")

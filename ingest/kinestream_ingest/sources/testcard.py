@@ -9,6 +9,7 @@ Not for: what is in the picture (see `kinestream.testcard`).
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +18,8 @@ from kinestream.testcard import TestCard
 from kinestream.video import Image
 from kinestream_ingest.pacing import CATCH_UP_S, Clock, Pace
 from kinestream_ingest.sources.source import SourceFrame
+
+_log = logging.getLogger(__name__)
 
 
 class TestCardSource:
@@ -56,6 +59,9 @@ class TestCardSource:
                 return
             missed = int(late_s * self._card.fps)  # pictures that are newer, and due as well
             if self._pace == "camera" and late_s > CATCH_UP_S and missed:
+                _log.warning(
+                    "the machine is %.1f s behind: %d pictures of the card are not made", late_s, missed
+                )
                 number += missed
                 continue
             unpaced_us = began_us + round(1e6 * due_s)
