@@ -38,7 +38,7 @@ def _default(setting: str) -> str:
     help="Where to infer; auto takes a GPU that onnxruntime can use, else the CPU.",
 )
 @click.option(
-    "--threads", type=click.IntRange(1), help="Threads of one inference on a CPU.  [default: all cores]"
+    "--threads", type=click.IntRange(1), help="Threads of one inference on a CPU.  [default: physical cores]"
 )
 @click.option(
     "--max-batch",
