@@ -15,12 +15,12 @@ import numpy as np
 from redis.asyncio import Redis
 
 import frames
+from kinestream.drawing import Image
 from kinestream.groupconsumer import GroupConsumer, Held, Outcome
 from kinestream.keys import Keys
 from kinestream.messages import Frame, Person, PoseResult, Status
 from kinestream.run import Run
 from kinestream.video import read_video
-from kinestream_consumers.drawing import Image
 
 FRAMES = 12
 """As many as greys and places can be told apart."""

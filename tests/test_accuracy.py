@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kinestream.drawing import DEFAULT_THRESHOLD
 from kinestream.embedded import find_redis_url
 from kinestream.messages import PoseResult
 from kinestream.testcard import TestCard, Truth, compare
-from kinestream_consumers.drawing import DEFAULT_THRESHOLD
 from pipeline import TIMEOUT_S, Command, read_to_the_end, redis_and_workers
 
 CARDS = {

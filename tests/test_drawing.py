@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kinestream.drawing import Image, View, draw_people, write_line
 from kinestream.messages import Person
 from kinestream.skeletons import COCO17
-from kinestream_consumers.drawing import Image, View, draw_people, write_line
 from kinestream_consumers.mosaic import Mosaic
 
 NOWHERE = (-1e6, -1e6, -1e6, -1e6)

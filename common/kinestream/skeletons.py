@@ -1,6 +1,6 @@
 """What the keypoints of a person mean: their names, in order, and which of them are joined by a limb.
 
-Source: the COCO keypoint annotation format (17 points). Not for: drawing (see kinestream_consumers).
+Source: the COCO keypoint annotation format (17 points). Not for: drawing (see `drawing.py`).
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from kinestream.drawing import Image, draw_people, write_line
 from kinestream.errors import MessageError
 from kinestream.messages import Frame, PoseResult
 from kinestream.video import VideoWriter
-from kinestream_consumers.drawing import Image, draw_people, write_line
 from kinestream_consumers.mosaic import Mosaic
 
 FPS = 30

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from kinestream_consumers.drawing import Image
+from kinestream.drawing import Image
 
 _WIDEST = 1920
 """Columns of the whole picture: what every player and encoder takes, however many cameras there are."""

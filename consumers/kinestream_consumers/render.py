@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from kinestream.drawing import Image, draw_people, write_line
 from kinestream.errors import SourceError, UsageError
 from kinestream.messages import PoseResult
 from kinestream.video import VideoFrame, VideoWriter, read_video
-from kinestream_consumers.drawing import Image, draw_people, write_line
 from kinestream_consumers.poses import PoseFile
 
 
