@@ -36,9 +36,10 @@ from kinestream.redis import connect
 from kinestream.run import Run
 from kinestream.subscriber import current_cursor, subscribe
 from kinestream.testcard import TestCard
-from kinestream_workers.engines import open_engine
+from kinestream_workers.decoding import decode
+from kinestream_workers.engines import EngineOptions
+from kinestream_workers.engines.rtmo import RtmoEngine
 from kinestream_workers.models import resolve_model
-from kinestream_workers.preprocess import decode, fill_slot
 
 BATCH = 4
 
@@ -111,25 +112,27 @@ def contenders(model: str, frames: list[Frame], pipeline: Kinestream) -> dict[st
     import onnxruntime
     from rtmlib import RTMO
 
-    engine = open_engine(model)
+    engine = RtmoEngine(resolve_model(model), EngineOptions())
     bare = onnxruntime.InferenceSession(str(resolve_model(model)), providers=["CPUExecutionProvider"])
-    tensor = engine.new_batch(BATCH)
-    letterboxes = [fill_slot(frame, slot) for frame, slot in zip(frames, tensor, strict=False)]
+    batch = engine.new_batch(BATCH)
+    for slot, frame in enumerate(frames[:BATCH]):
+        engine.fill(batch, slot, decode(frame))
     theirs = RTMO(str(resolve_model(model)), model_input_size=engine.input_size, backend="onnxruntime")
 
     def session() -> None:
         for _ in range(0, len(frames), BATCH):
-            bare.run(None, {"input": tensor})
+            bare.run(None, {"input": batch.tensor})
 
     def loop() -> None:
         for frame in frames:
-            engine.infer(tensor, [fill_slot(frame, tensor[0])])
+            engine.fill(batch, 0, decode(frame))
+            engine.infer(batch, [0])
 
     def rtmlib() -> None:
         for frame in frames:
             theirs(decode(frame))
 
-    engine.infer(tensor, letterboxes)
+    engine.infer(batch, range(BATCH))
     return {"session": session, "loop": loop, "rtmlib": rtmlib, "kinestream": pipeline.run}
 
 

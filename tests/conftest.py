@@ -28,6 +28,11 @@ from kinestream.redis import connect
 from servers import Server
 from waiting import wait_until_sync
 
+# No test may download a model, or meet one that the person who runs it has.
+os.environ["KINESTREAM_OFFLINE"] = "1"
+os.environ["no_proxy"] = "127.0.0.1"  # servers of tests are asked directly, wherever tests run
+os.environ["KINESTREAM_MODELS"] = str(Path(tempfile.gettempdir(), f"ks-no-models-{os.getpid()}"))
+
 _NO_SERVER = "no redis-server here: pip install 'kinestream[embedded]', or install redis-server"
 _VERSIONS = ["6.2", *[version for version in servers.BINARIES if version != "6.2"]]
 _VERSIONS += ["newer"] if len(_VERSIONS) == 1 else []

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from pathlib import Path
 
 from kinestream.errors import EngineError
 from kinestream.messages import Person
-from kinestream_workers.preprocess import Letterbox
+from kinestream_workers.engines import EngineOptions, Image
 
 
 class ScriptedEngine:
@@ -25,33 +23,35 @@ class ScriptedEngine:
     value.
     """
 
+    suffixes = (".scripted",)
     name = "scripted"
     skeleton = "coco17"
-    input_size = (64, 64)
     description = "an engine that a test wrote"
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path = Path(), options: EngineOptions | None = None) -> None:
         self.gate = threading.Event()
         self.gate.set()
         self.poison: set[int] = set()
         self.broken = False
+        self.closed = False
         self.batches: list[list[int]] = []
         self.arrived = 0
 
-    def new_batch(self, size: int) -> NDArray[np.float32]:
-        return np.zeros((size, 3, 64, 64), np.float32)
+    def new_batch(self, size: int) -> list[int]:
+        return [0] * size
 
-    def warm_up(self, max_batch: int) -> dict[int, float]:
-        return {max_batch: 0.0}
+    def fill(self, batch: list[int], slot: int, image: Image) -> None:
+        batch[slot] = round(float(image.mean()))
 
-    def infer(
-        self, tensor: NDArray[np.float32], letterboxes: Sequence[Letterbox]
-    ) -> list[tuple[Person, ...]]:
+    def infer(self, batch: list[int], slots: Sequence[int]) -> list[tuple[Person, ...]]:
         self.arrived += 1
         self.gate.wait()
-        greys = [round(float(image[:, :40, :40].mean())) for image in tensor[: len(letterboxes)]]
+        greys = [batch[slot] for slot in slots]
         if self.broken or self.poison.intersection(greys):
             raise EngineError("the test said so")
         self.batches.append(greys)
         keypoints = ((1.0, 2.0, 0.9),) * 17
         return [(Person(box=(grey, 0.0, grey + 1.0, 1.0), score=0.9, keypoints=keypoints),) for grey in greys]
+
+    def close(self) -> None:
+        self.closed = True

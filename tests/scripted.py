@@ -39,7 +39,7 @@ class ScriptedSource:
 
     name = "scripted"
     description = "frames of a test"
-    live = True
+    live = returns = True
     width, height = 64, 48
     fps = 25.0
 

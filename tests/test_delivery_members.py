@@ -31,6 +31,15 @@ async def test_wait_brings_what_arrives_while_it_blocks(delivery: Delivery) -> N
     assert await delivery.holders() == {0: "w1"}
 
 
+async def test_dead_letters_grow_too_old(delivery: Delivery) -> None:
+    week_ms = Limits().dead_ms
+    now_ms = 1000 * (await delivery.redis.time())[0]
+    for died_ms in (now_ms - week_ms - 60_000, now_ms - week_ms + 60_000):
+        await delivery.redis.xadd(delivery.keys.dead, {"camera": "cam"}, id=f"{died_ms}-0")
+    await delivery.worker("sweeper").sweep(["cam"])
+    assert await delivery.redis.xlen(delivery.keys.dead) == 1
+
+
 async def test_a_worker_leaves_only_where_nothing_is_listed_under_its_name(delivery: Delivery) -> None:
     worker = delivery.worker()
     for camera in "ab":

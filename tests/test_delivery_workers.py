@@ -143,6 +143,7 @@ async def test_a_failed_frame_goes_to_the_dead_letters_with_its_bytes(delivery: 
         b"traceback": b"Traceback",
         b"worker": b"w1",
         b"deliveries": b"1",
+        b"record": result.pack(),
     }
     assert (await delivery.ledger(run)).causes == {"failed:undecodable": 1}
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kinestream.drawing import Image, View, draw_people, write_line
 from kinestream.messages import Person
-from kinestream.skeletons import COCO17
+from kinestream.skeletons import BLAZEPOSE33, COCO17
 from kinestream_consumers.mosaic import Mosaic
 
 NOWHERE = (-1e6, -1e6, -1e6, -1e6)
@@ -66,7 +66,7 @@ def test_half_a_picture_away_is_not_drawn() -> None:
     assert not image.any()
 
 
-@pytest.mark.parametrize("skeleton", ["", "none", "blazepose33"])
+@pytest.mark.parametrize("skeleton", ["", "none", "halpe26"])
 def test_an_unknown_skeleton_has_points_and_no_limbs(skeleton: str) -> None:
     image = black()
     draw_people(image, [person((40.0, 60.0, 1.0), (120.0, 60.0, 1.0))], skeleton)
@@ -85,6 +85,51 @@ def test_limbs_join_what_was_seen_in_the_colour_of_their_side() -> None:
     assert min(image[40, 70].tolist()) > 100, "between the sides it is white"
     assert not image[60:100, 35:45].any(), "no limb leads over a knee that was not seen"
     assert not image[:30].any(), "nor anywhere else"
+
+
+def test_a_face_and_a_hand_of_many_points_stay_small() -> None:
+    """A blob would hide the face: in BlazePose, eleven points lie where COCO has five."""
+    inside = {index: (40.0 + 80 * (index % 2), 60.0, 1.0) for index in BLAZEPOSE33.details}
+    for index in (*sorted(BLAZEPOSE33.details), BLAZEPOSE33.index("left_heel")):
+        points = [(0.0, 0.0, 0.0)] * 33
+        points[index] = inside.get(index, (60.0, 60.0, 1.0))
+        image = black(640, 360)
+        draw_people(image, [person(*points)], "blazepose33")
+        size = image.any(axis=2).sum()
+        assert (5 < size < 30) == (index in BLAZEPOSE33.details), BLAZEPOSE33.names[index]
+
+
+@pytest.mark.parametrize(
+    ("names", "colour"),
+    [
+        (("left_heel", "left_foot_index"), "orange"),
+        (("right_heel", "right_foot_index"), "blue"),
+        (("right_ankle", "right_foot_index"), "blue"),
+        (("left_eye_outer", "left_ear"), "orange"),
+        (("nose", "right_eye_inner"), "blue"),
+        (("mouth_left", "mouth_right"), "white"),
+        (("left_hip", "right_hip"), "white"),
+    ],
+)
+def test_limbs_of_blazepose_have_the_colour_of_their_side(names: tuple[str, str], colour: str) -> None:
+    points = [(0.0, 0.0, 0.0)] * 33
+    for name, x in zip(names, (40.0, 120.0), strict=True):
+        points[BLAZEPOSE33.index(name)] = (x, 60.0, 1.0)
+    image = black()
+    draw_people(image, [person(*points)], "blazepose33")
+    blue, green, red = image[58:62, 80].max(axis=0).tolist()
+    drawn = "white" if abs(red - blue) < 30 else "orange" if red > blue else "blue"
+    assert max(red, green, blue) > 80, "there is a limb"
+    assert drawn == colour
+
+
+def test_each_point_of_a_mouth_has_the_colour_of_its_side() -> None:
+    for name, strongest in (("mouth_left", 2), ("mouth_right", 0), ("left_eye_inner", 2)):
+        points = [(0.0, 0.0, 0.0)] * 33
+        points[BLAZEPOSE33.index(name)] = (80.0, 60.0, 1.0)
+        image = black()
+        draw_people(image, [person(*points)], "blazepose33")
+        assert image[55:65, 75:85].reshape(-1, 3).max(axis=0).argmax() == strongest, name
 
 
 def test_low_scores_are_not_drawn() -> None:

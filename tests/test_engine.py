@@ -14,9 +14,9 @@ from onnx import TensorProto
 
 from kinestream.errors import EngineError, ModelError
 from kinestream.messages import MAX_PEOPLE, Person, PoseResult
-from kinestream_workers.engines import Engine, open_engine
+from kinestream_workers.engines import Engine, EngineOptions, open_engine, warm_up
+from kinestream_workers.engines.rtmo import RtmoEngine
 from kinestream_workers.models import PACKAGED, resolve_model
-from kinestream_workers.preprocess import letterbox_into
 from rtmo_graphs import JOINTS, constant, crowd
 
 FLOAT = TensorProto.FLOAT
@@ -29,8 +29,8 @@ def rows(*dets: tuple[float, float, float, float, float]) -> NDArray[np.float32]
 ONE = rows((10, 20, 30, 50, 0.9))
 
 
-def opened(path: Path, **options: object) -> Engine:
-    return open_engine(path, **{"device": "cpu", "threads": 1, **options})  # type: ignore[arg-type]
+def opened(path: Path, threads: int = 1) -> RtmoEngine:
+    return RtmoEngine(path, EngineOptions(device="cpu", threads=threads))
 
 
 def test_an_engine_says_what_came_up(tmp_path: Path) -> None:
@@ -44,9 +44,8 @@ def test_an_engine_says_what_came_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", PACKAGED)
 def test_packaged_models_need_no_path(model: str) -> None:
     engine = open_engine(model)
-    assert engine.input_size == (640, 640)
-    assert f"batch {'1' if 'fixed' in model else 'dynamic'}" in engine.description
-    assert engine.warm_up(2).keys() == {1, 2}
+    assert f"batch {'1' if 'fixed' in model else 'dynamic'}, 640x640" in engine.description
+    assert warm_up(engine, 2).keys() == {1, 2}
 
 
 def test_a_path_may_be_named_as_a_packaged_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,16 +113,15 @@ def test_a_file_that_declares_no_shapes_is_judged_by_its_output(tmp_path: Path) 
     with pytest.raises(
         EngineError, match=r"keypoints \[1, 1, 2, 3\] for a batch of 1, wanted .* \[1, N, 17, 3\]"
     ):
-        engine.warm_up(1)
+        warm_up(engine, 1)
 
 
-def people_of(
-    engine: Engine, batch: int, view: tuple[float, float, float, float] | None = None
-) -> list[tuple[Person, ...]]:
-    """What the engine finds in `batch` black images of 64×32, in a network of 64×64."""
-    tensor = engine.new_batch(batch)
-    image = np.zeros((32, 64, 3), np.uint8)
-    return engine.infer(tensor, [letterbox_into(image, slot, view) for slot in tensor])
+def people_of(engine: Engine, images: int) -> list[tuple[Person, ...]]:
+    """What the engine finds in so many black images of 64×32, in a network of 64×64."""
+    batch = engine.new_batch(images)
+    for slot in range(images):
+        engine.fill(batch, slot, np.zeros((32, 64, 3), np.uint8))
+    return engine.infer(batch, range(images))
 
 
 @pytest.mark.parametrize("batch_axis", ["batch", 1, 4])
@@ -135,22 +133,33 @@ def test_every_image_gets_its_people(tmp_path: Path, batch_axis: object, images:
     assert [len(people) for people in found] == [1] * images
 
 
-def test_fewer_images_than_slots_and_none_at_all(tmp_path: Path) -> None:
-    for axis in ("batch", 4):
-        engine = opened(constant(tmp_path / f"{axis}.onnx", ONE, shape=(axis, 3, 64, 64)))
-        tensor = engine.new_batch(5)
-        letterbox = letterbox_into(np.zeros((64, 64, 3), np.uint8), tensor[0])
-        assert len(engine.infer(tensor, [letterbox] * 2)) == 2
-        assert engine.infer(tensor, []) == []
-        with pytest.raises(ValueError, match="6 letterboxes for a tensor of 5 images"):
-            engine.infer(tensor, [letterbox] * 6)
+@pytest.mark.parametrize("batch_axis", [None, 4])
+def test_any_slots_in_any_order(tmp_path: Path, batch_axis: int | None) -> None:
+    """Slots that need no engine are left out; each image keeps its own people and its own scale."""
+    engine = opened(crowd(tmp_path / "crowd.onnx", batch=batch_axis))
+    random = np.random.default_rng(5)
+    images = [
+        np.repeat(np.repeat(random.integers(0, 256, (4, 4, 3), np.uint8), rows, 0), columns, 1)
+        for rows, columns in [(40, 80), (90, 60), (160, 160), (20, 70), (100, 30)]
+    ]
+    batch = engine.new_batch(5)
+    for slot, image in enumerate(images):
+        engine.fill(batch, slot, image)
+    alone = [engine.infer(batch, [slot])[0] for slot in range(5)]
+    assert sum(map(len, alone)) > 8
+    for slots in ([0, 1, 2, 3, 4], [1, 2], [0, 2, 4], [3, 1], [4], []):
+        together = engine.infer(batch, slots)
+        assert [len(people) for people in together] == [len(alone[slot]) for slot in slots]
+        for people, slot in zip(together, slots, strict=True):
+            for person, expected in zip(people, alone[slot], strict=True):
+                np.testing.assert_allclose(person.box, expected.box, atol=1e-3)
 
 
 def test_the_tensor_starts_as_padding_and_belongs_to_the_caller(tmp_path: Path) -> None:
     engine = opened(crowd(tmp_path / "net.onnx", size=(192, 320)))
-    tensor = engine.new_batch(3)
+    tensor = engine.new_batch(3).tensor
     assert tensor.shape == (3, 3, 192, 320) and tensor.dtype == np.float32 and (tensor == 114).all()
-    assert not np.shares_memory(tensor, engine.new_batch(3))
+    assert not np.shares_memory(tensor, engine.new_batch(3).tensor)
     with pytest.raises(ValueError, match="size must be at least 1, got 0"):
         engine.new_batch(0)
 
@@ -163,17 +172,13 @@ def test_nobody_is_nobody(tmp_path: Path, dets: NDArray[np.float32]) -> None:
     assert people_of(opened(constant(tmp_path / "none.onnx", dets)), 2) == [(), ()]
 
 
-def test_people_come_in_source_pixels_best_first(tmp_path: Path) -> None:
+def test_people_come_in_image_pixels_best_first(tmp_path: Path) -> None:
     path = constant(tmp_path / "two.onnx", rows((40, 8, 48, 24, 0.8), (4, 4, 20, 12, 0.95)))
     engine = opened(path)
     first, second = people_of(engine, 1)[0]
     assert (first.box, second.box) == ((4, 4, 20, 12), (40, 8, 48, 24))  # the image is as wide as the network
     assert first.score == pytest.approx(0.95) and second.score == pytest.approx(0.8)
     assert first.keypoints == ((12, 8, 1),) * JOINTS
-
-    seen = people_of(engine, 1, view=(100, 200, 640, 320))[0][0]
-    assert seen.box == (140, 240, 300, 320)
-    assert seen.keypoints[0] == (220, 280, 1)
 
 
 def test_results_are_plain_floats_that_a_message_takes(tmp_path: Path) -> None:
@@ -215,13 +220,13 @@ def test_numbers_that_are_not_finite_fail_the_batch(tmp_path: Path, where: str) 
 def test_an_error_of_onnxruntime_is_an_engine_error(tmp_path: Path) -> None:
     """A tensor of the wrong size is refused by onnxruntime itself, with a message of many lines."""
     engine = opened(constant(tmp_path / "net.onnx", ONE))
-    letterbox = letterbox_into(np.zeros((8, 8, 3), np.uint8), np.empty((3, 32, 32), np.float32))
+    other = opened(constant(tmp_path / "other.onnx", ONE, shape=("batch", 3, 32, 32)))
     with pytest.raises(EngineError, match="net failed on a batch of 2: ") as caught:
-        engine.infer(np.zeros((2, 3, 32, 32), np.float32), [letterbox] * 2)
+        engine.infer(other.new_batch(2), [0, 1])
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("max_batch, sizes", [(1, {1}), (2, {1, 2}), (6, {1, 2, 4, 6}), (8, {1, 2, 4, 8})])
 def test_warm_up_tells_the_cost_of_each_size(tmp_path: Path, max_batch: int, sizes: set[int]) -> None:
-    costs_ms = opened(crowd(tmp_path / "net.onnx")).warm_up(max_batch)
+    costs_ms = warm_up(opened(crowd(tmp_path / "net.onnx")), max_batch)
     assert costs_ms.keys() == sizes and all(cost > 0 for cost in costs_ms.values())

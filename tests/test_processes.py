@@ -133,11 +133,11 @@ def test_the_line_is_what_a_user_would_type() -> None:
     )
     shown = command_line(
         ["ingest", "testcard://?athletes=4&motion=jump", "--redis", "redis://:s3cr3t@h:6379"],
-        {"KINESTREAM_REDIS_URL": "redis://h?password=s3cr3t", "CAMERA": "rtsp://me:s3cr3t@h/s"},
+        {"KINESTREAM_REDIS_URL": "redis://h?password=s3cr3t", "CAMERA": "rtsp://me:s3cr3t@h/s?t=s3cr3t"},
     )
     assert "s3cr3t" not in shown
     assert shown == (
-        "KINESTREAM_REDIS_URL='redis://h?password=***' CAMERA='rtsp://***@h/s' "
+        "KINESTREAM_REDIS_URL='redis://h?password=***' CAMERA='rtsp://***@h/s?***' "
         "kinestream ingest 'testcard://?athletes=4&motion=jump' --redis 'redis://***@h:6379'"
     )
 

@@ -1,13 +1,19 @@
-"""docs/protocol.md says what the code does: fields, defaults, limits, key names, scripts."""
+"""docs/protocol.md says what the code does: fields, defaults, limits, key names, scripts, bytes, programs.
+
+That the programs which it shows work is for `test_other_makers.py`.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from kinestream import fields as field_checks
@@ -15,9 +21,12 @@ from kinestream import messages, packing
 from kinestream.delivery import SCRIPTS, Limits, script_source
 from kinestream.keys import Keys
 from kinestream.messages import CODECS, LANES, STATUSES, VERSION, Frame, Person, PoseResult
+from kinestream.redis import connect
 from kinestream.skeletons import SKELETONS
+from servers import Server
 
-PAGE = (Path(__file__).parent.parent / "docs" / "protocol.md").read_text()
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "protocol.md").read_text()
 
 
 def section(title: str) -> str:
@@ -75,6 +84,11 @@ def test_every_status_codec_and_lane_is_explained() -> None:
     assert all(f"`{name}`" in section("PoseResult") for name in SKELETONS)
 
 
+def test_the_keypoints_of_every_skeleton() -> None:
+    stated = [(row[0], tuple(row[1].split(", "))) for row in rows("Person", "skeleton")]
+    assert stated == [(skeleton.name, skeleton.names) for skeleton in SKELETONS.values()]
+
+
 def test_the_limits_of_messages() -> None:
     stated = {row[0]: int(row[1]) for row in rows("Limits", "limit")}
     modules = (messages, field_checks, packing)
@@ -92,6 +106,7 @@ def test_the_limits_of_scripts() -> None:
 def test_the_key_names() -> None:
     keys = Keys()
     real = [keys.cameras, keys.active, keys.results, keys.dead, keys.sweeper]
+    real += [keys.workers, keys.worker("<name>")]
     real += [keys.frames("<camera>"), keys.want("<camera>"), keys.pictures("<camera>")]
     real += [keys.ledger("<camera>", "<run>")]  # type: ignore[arg-type]
     assert [row[0] for row in rows("Keys", "key")] == real
@@ -103,3 +118,85 @@ def test_each_script_is_shown_with_the_words_of_its_own_file() -> None:
     for name, words in shown.items():
         comment = "\n".join(f"-- {line}" for line in words.splitlines())
         assert comment + "\n\n" in script_source(name), f"docs/protocol.md and {name}.lua differ"
+
+
+def messages_in_bytes() -> list[tuple[bytes, list[str]]]:
+    """Each message that the page shows in hex, and what it says beside the bytes."""
+    shown = []
+    for block in re.findall(r"```text\n(.*?)\n```", section("In bytes"), re.DOTALL):
+        lines = [re.split(r" {2,}", line, maxsplit=1) for line in block.splitlines()]
+        shown.append((bytes.fromhex("".join(line[0] for line in lines)), [line[1] for line in lines]))
+    return shown
+
+
+def test_the_bytes_are_these_messages() -> None:
+    (frame, _), *results = messages_in_bytes()
+    unpacked = Frame.unpack(frame)
+    assert (unpacked.codec, unpacked.data) == ("raw", bytes([255, 0, 0, 0, 0, 255]))
+    dropped, ok, end = (PoseResult.unpack(packed) for packed, _ in results)
+    assert (dropped.status, dropped.cause, ok.status, end.status, end.seq) == (
+        "dropped",
+        "no-room",
+        "ok",
+        "end",
+        1,
+    )
+    assert [(found.camera, found.run, found.captured_us) for found in (dropped, ok)] == [
+        (unpacked.camera, unpacked.run, unpacked.captured_us)
+    ] * 2
+    assert len(ok.people) == 1
+
+
+def beside(value: Any) -> list[str]:
+    """What the page writes beside the bytes of a map, or of an item in a list of lists."""
+    if not isinstance(value, dict):
+        return [json.dumps(value)]
+    lines = [f"a map of {len(value)}"]
+    for name, item in value.items():
+        if isinstance(item, list) and isinstance(item[0], list | dict):
+            lines += [f"{name}: a list of {len(item)}", *(line for part in item for line in beside(part))]
+        else:
+            lines.append(f"{name}: {f'{len(item)} bytes' if isinstance(item, bytes) else json.dumps(item)}")
+    return lines
+
+
+def test_what_stands_beside_the_bytes_is_what_they_are() -> None:
+    for packed, lines in messages_in_bytes():
+        assert lines == beside(msgpack.unpackb(packed))
+
+
+@pytest.mark.parametrize("program", ["producer.mjs", "consumer.mjs"])
+def test_the_programs_are_the_files(program: str) -> None:
+    title = "A " + program.removesuffix(".mjs")
+    (shown,) = re.findall(r"```javascript\n(.*?)```", section(title), re.DOTALL)
+    assert shown == (DOCS / "examples" / program).read_text()
+
+
+async def test_the_calls_reply_what_is_shown(own_server: Callable[..., Server]) -> None:
+    """In bytes as they stand on the page, with a client that knows nothing of scripts."""
+    (frame, _), (dropped, _), _, (end, _) = messages_in_bytes()
+    given = {"<Frame>": frame, "<if_dropped>": dropped, "<end>": end}
+    block = re.search(r"```text\n(EVALSHA.*?)```", section("Calling a script"), re.DOTALL)
+    assert block
+    calls = re.findall(r"EVALSHA <(\w+)> (.*?)\n    (.*)\n(.*)", block[1])
+    assert [call[0] for call in calls] == ["begin", "offer", "finish"]
+    async with connect(own_server().url) as redis:
+        for name, keys, arguments, expected in calls:
+            digest = await redis.script_load(script_source(name))
+            words = [*shlex.split(keys), *shlex.split(arguments)]
+            reply = await redis.execute_command("EVALSHA", digest, *(given.get(word, word) for word in words))
+            told = [reply] if isinstance(reply, bytes) else reply
+            assert [
+                str(word.decode() if isinstance(word, bytes) else word) for word in told
+            ] == expected.split()
+        assert [entry[b"result"] for _, entry in await redis.xrange(Keys().results)] == [end]
+
+
+def test_every_reply_to_a_producer_is_explained() -> None:
+    told = {(name, row[0]) for row in rows("A producer", "reply") for name in re.findall("[a-z]+", row[1])}
+    for name in ("begin", "offer", "finish"):
+        (replies,) = re.findall(
+            r"^Reply (.*?)(?=\n[A-Z]|\Z)", section(f"`{name}`"), re.DOTALL | re.MULTILINE
+        )[:1]
+        for reply in re.findall(r"'([a-z]+)'", replies):
+            assert (name, reply) in told or ("all", reply) in told, f"{reply} of {name}"

@@ -40,6 +40,8 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         **{name: value for name, value in os.environ.items() if not name.startswith("KINESTREAM_")},
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "KINESTREAM_RUNTIME_DIR": str(runtime),
+        "KINESTREAM_OFFLINE": "1",  # a test downloads nothing,
+        "KINESTREAM_MODELS": str(tmp_path / "models"),  # and meets nothing that was downloaded before
     }
     shutil.rmtree(runtime, ignore_errors=True)
 
@@ -90,7 +92,7 @@ def test_a_model_by_path(tmp_path: Path, environment: dict[str, str], redis_url:
 
     shutil.copy(graph_path("testcard-dynamic"), tmp_path / "rtmo-s.onnx")
     with subprocess.Popen(
-        ["bash", "-c", "exec " + block("bash", "rtmo-s.onnx --device")],
+        ["bash", "-c", "exec " + block("bash", "rtmo-s.onnx --device").splitlines()[-1]],
         cwd=tmp_path,
         env={**environment, "KINESTREAM_REDIS_URL": redis_url},
         stderr=subprocess.PIPE,
@@ -131,7 +133,10 @@ def test_the_subscribers_print_every_result(
     with printed.open("w") as output, subprocess.Popen(command, env=environment, stdout=output) as subscriber:
         try:
             # A camera that runs until both sides were seen: the subscriber begins with whatever comes next.
-            with _kinestream(["worker"], environment), _kinestream(_CAMERA, environment):
+            with (
+                _kinestream(["worker", "--model", "testcard"], environment),
+                _kinestream(_CAMERA, environment),
+            ):
                 wait_until_sync(lambda: len(printed.read_text().splitlines()) >= 20, "20 printed results")
         finally:
             subscriber.kill()

@@ -23,11 +23,15 @@ from rtmlib.tools.object_detection.post_processings import multiclass_nms
 
 from kinestream.messages import Frame, Person
 from kinestream.testcard import TestCard
+from kinestream_workers.decoding import decode, in_source
+from kinestream_workers.engines import EngineOptions
+from kinestream_workers.engines.letterbox import letterbox_into
 from kinestream_workers.engines.nms import keep_best
 from kinestream_workers.engines.rtmo import RtmoEngine
 from kinestream_workers.models import resolve_model
-from kinestream_workers.preprocess import Letterbox, fill_slot
 from rtmo_graphs import crowd
+
+ON_CPU = EngineOptions(device="cpu")
 
 TOLERANCE = 1e-3
 """Pixels, and score."""
@@ -107,16 +111,16 @@ def check_equal(ours: Sequence[Person], theirs: Sequence[Theirs]) -> None:
 
 
 def check_batches(engine: RtmoEngine, frames: Sequence[Frame], theirs: Sequence[list[Theirs]]) -> None:
-    """Run all frames in batches of 1, 3 and 8, all in one tensor that is never cleaned in between."""
-    tensor = engine.new_batch(8)
+    """Run all frames in batches of 1, 3 and 8, all in one memory that is never cleaned in between."""
+    memory = engine.new_batch(8)
     for size in (1, 3, 8):
         for start in range(0, len(frames), size):
             batch = frames[start : start + size]
-            letterboxes = [fill_slot(frame, slot) for frame, slot in zip(batch, tensor, strict=False)]
-            found = engine.infer(tensor, letterboxes)
-            assert len(found) == len(batch)
-            for ours, expected in zip(found, theirs[start : start + size], strict=True):
-                check_equal(ours, expected)
+            for slot, frame in enumerate(batch):
+                engine.fill(memory, slot, decode(frame))
+            found = engine.infer(memory, range(len(batch)))
+            for frame, ours, expected in zip(batch, found, theirs[start : start + size], strict=True):
+                check_equal(in_source(ours, frame), expected)
 
 
 @pytest.mark.parametrize("batch", [None, 1, 4], ids=["dynamic", "fixed-1", "fixed-4"])
@@ -126,7 +130,7 @@ def test_a_crowd_is_the_same_in_every_batch(tmp_path: Path, batch: int | None) -
     theirs = [rtmlib.people(image) for image in images]
     counts = [len(people) for people in theirs]
     assert counts.count(0) >= 2 and len(set(counts)) >= 4 and max(counts) >= 8, "a dull crowd"
-    engine = RtmoEngine(crowd(tmp_path / "crowd.onnx", batch=batch), device="cpu")
+    engine = RtmoEngine(crowd(tmp_path / "crowd.onnx", batch=batch), ON_CPU)
     check_batches(engine, [frame_of(image) for image in images], theirs)
 
 
@@ -135,7 +139,7 @@ def test_an_input_that_is_not_square(tmp_path: Path) -> None:
     rtmlib = Rtmlib(path, size=(192, 320))
     theirs = [rtmlib.people(image) for image in NOISE]
     assert sum(map(len, theirs)) > 20
-    engine = RtmoEngine(path, device="cpu")
+    engine = RtmoEngine(path, ON_CPU)
     assert engine.input_size == (320, 192)
     check_batches(engine, [frame_of(image) for image in NOISE], theirs)
 
@@ -166,7 +170,7 @@ def test_the_packaged_graphs(model: str) -> None:
     rtmlib = Rtmlib(path)
     theirs = [rtmlib.people(image) for image in images]
     assert sum(map(len, theirs)) >= 10 and [] in theirs
-    check_batches(RtmoEngine(path, device="cpu"), [frame_of(image) for image in images], theirs)
+    check_batches(RtmoEngine(path, ON_CPU), [frame_of(image) for image in images], theirs)
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "png"])
@@ -181,7 +185,7 @@ def test_a_photograph_through_its_codec(tmp_path: Path, codec: str) -> None:
     rtmlib = Rtmlib(path)
     theirs = [rtmlib.people(cv2.imdecode(np.frombuffer(frame.data, np.uint8), 1)) for frame in frames]
     assert all(theirs)
-    check_batches(RtmoEngine(path, device="cpu"), frames, theirs)
+    check_batches(RtmoEngine(path, ON_CPU), frames, theirs)
 
 
 _CORNER = st.one_of(st.integers(0, 24).map(lambda n: n * 2.5), st.just(math.nan))
@@ -214,6 +218,5 @@ def test_a_letterbox_is_rtmlibs_to_the_pixel(tmp_path: Path) -> None:
     slot = np.full((3, 640, 640), np.nan, np.float32)  # what is not overwritten shows
     for image in [*NOISE, *BLANK]:
         letterboxed, ratio = rtmo.preprocess(image)
-        letterbox: Letterbox = fill_slot(frame_of(image), slot)
-        assert letterbox.ratio == ratio
+        assert letterbox_into(image, slot) == ratio
         np.testing.assert_array_equal(slot, letterboxed.transpose(2, 0, 1))

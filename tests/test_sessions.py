@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,23 +16,25 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto
+from rtmlib.tools.base import RTMLIB_SETTINGS
 
 from kinestream.errors import EngineError, ModelError, UsageError
-from kinestream_workers.engines import open_engine, sessions
+from kinestream_workers.engines import EngineOptions, open_engine, sessions, warm_up
+from kinestream_workers.engines.devices import COREML, CPU, CUDA, OPENVINO, TENSORRT, parse_device
 from rtmo_graphs import JOINTS, constant, crowd
 
-CUDA_IS_HERE = sessions.CUDA in onnxruntime.get_available_providers()
+CUDA_IS_HERE = CUDA in onnxruntime.get_available_providers()
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CPU", ""])
 def test_devices_that_do_not_exist(tmp_path: Path, device: str) -> None:
-    with pytest.raises(UsageError, match="device must be auto, cpu, cuda or cuda:N, got"):
-        open_engine(crowd(tmp_path / "net.onnx"), device=device)
+    with pytest.raises(UsageError, match=r"device must be auto, cpu, .* or mps, got"):
+        open_engine(crowd(tmp_path / "net.onnx"), EngineOptions(device=device))
 
 
 def test_threads_must_be_positive(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="threads must be at least 1, got 0"):
-        open_engine(crowd(tmp_path / "net.onnx"), threads=0)
+        open_engine(crowd(tmp_path / "net.onnx"), EngineOptions(threads=0))
 
 
 def test_auto_is_the_cpu_where_there_is_no_cuda(tmp_path: Path) -> None:
@@ -46,7 +49,7 @@ def test_cuda_that_is_not_there_is_an_error(tmp_path: Path, device: str, index: 
     if CUDA_IS_HERE:
         pytest.skip("this onnxruntime has CUDA")
     with pytest.raises(EngineError, match=f"cuda:{index}: this onnxruntime has no CUDA"):
-        open_engine(crowd(tmp_path / "net.onnx"), device=device)
+        open_engine(crowd(tmp_path / "net.onnx"), EngineOptions(device=device, require_device=True))
 
 
 @pytest.fixture
@@ -57,9 +60,9 @@ def cuda_that_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
     real = onnxruntime.InferenceSession
 
     def quietly_on_cpu(path: Path, options: object, providers: list[object], **more: object) -> object:
-        return real(path, options, providers=[sessions.CPU], **more)
+        return real(path, options, providers=[CPU], **more)
 
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [sessions.CUDA, sessions.CPU])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
     monkeypatch.setattr(onnxruntime, "InferenceSession", quietly_on_cpu)
 
@@ -67,15 +70,18 @@ def cuda_that_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("cuda_that_falls_back")
 def test_cuda_that_falls_back_is_an_error_if_asked_for(tmp_path: Path) -> None:
     with pytest.raises(
-        EngineError, match="cuda:0 did not come up: onnxruntime fell back to CPUExecutionProvider"
+        EngineError, match="cuda:0 did not come up, and onnxruntime took CPUExecutionProvider: its driver"
     ):
-        open_engine(crowd(tmp_path / "net.onnx"), device="cuda")
+        open_engine(crowd(tmp_path / "net.onnx"), EngineOptions(device="cuda", require_device=True))
 
 
 @pytest.mark.usefixtures("cuda_that_falls_back")
-def test_cuda_that_falls_back_is_a_warning_if_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_cuda_that_falls_back_is_a_warning_if_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, device: str
+) -> None:
     with caplog.at_level(logging.WARNING):
-        engine = open_engine(crowd(tmp_path / "net.onnx"), device="auto")
+        engine = open_engine(crowd(tmp_path / "net.onnx"), EngineOptions(device=device))
     assert "on CPUExecutionProvider" in engine.description
     assert "cuda:0 did not come up" in caplog.text and "using the CPU" in caplog.text
 
@@ -84,7 +90,65 @@ def test_cuda_that_falls_back_is_a_warning_if_not(tmp_path: Path, caplog: pytest
 def test_a_broken_file_is_not_blamed_on_cuda(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_text("this is not ONNX")
     with pytest.raises(ModelError, match=r"broken\.onnx"):
-        open_engine(tmp_path / "broken.onnx", device="cuda")
+        open_engine(tmp_path / "broken.onnx", EngineOptions(device="cuda", require_device=True))
+
+
+@pytest.mark.parametrize(
+    "word, provider, index",
+    [
+        ("cuda", CUDA, "0"),
+        ("cuda:3", CUDA, "3"),
+        ("tensorrt", TENSORRT, "0"),
+        ("tensorrt:1", TENSORRT, "1"),
+        ("openvino", OPENVINO, None),
+        ("mps", COREML, None),
+    ],
+)
+def test_what_a_device_asks_onnxruntime_for(word: str, provider: str, index: str | None) -> None:
+    device = parse_device(word, [])
+    assert device is not None and device.provider == provider
+    assert device.providers[0][1].get("device_id") == index
+    if provider == TENSORRT:  # what TensorRT cannot run, CUDA does, on the same device
+        name, options = device.providers[1]
+        assert (name, options["device_id"]) == (CUDA, index)
+
+
+def test_auto_takes_cuda_where_onnxruntime_has_it_and_nothing_else() -> None:
+    assert parse_device("auto", [TENSORRT, CUDA, CPU]) == parse_device("cuda:0", [])
+    assert parse_device("auto", [OPENVINO, COREML, CPU]) is parse_device("cpu", [CUDA]) is None
+
+
+@pytest.mark.parametrize("word", ["cpu", "cuda", "mps"])
+def test_a_word_that_rtmlib_has_means_the_same(word: str) -> None:
+    theirs = RTMLIB_SETTINGS["onnxruntime"][word]
+    device = parse_device(word, [])
+    ours = device.provider if device else CPU
+    assert ours == theirs or (word == "mps" and theirs == CPU), "rtmlib's mps is the CPU but on macOS"
+
+
+@pytest.mark.parametrize(
+    "word, package",
+    [("tensorrt", "onnxruntime-gpu"), ("openvino", "onnxruntime-openvino"), ("mps", "onnxruntime for macOS")],
+)
+def test_a_device_that_is_not_there_is_one_line_and_the_cpu(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, word: str, package: str
+) -> None:
+    device = parse_device(word, [])
+    assert device is not None
+    if device.provider in onnxruntime.get_available_providers():
+        pytest.skip(f"this onnxruntime has {device.provider}")
+    path = crowd(tmp_path / "net.onnx")
+    with caplog.at_level(logging.WARNING):
+        assert "on CPUExecutionProvider" in open_engine(path, EngineOptions(device=word)).description
+    complaint = f"{device.name}: this onnxruntime has no {device.provider} (the package {package} has it)"
+    assert caplog.messages == [f"{complaint}; using the CPU"]
+    with pytest.raises(EngineError, match=re.escape(complaint)):
+        open_engine(path, EngineOptions(device=word, require_device=True))
+
+
+def test_auto_cannot_be_required() -> None:
+    with pytest.raises(UsageError, match="require-device needs the device's name"):
+        EngineOptions(require_device=True)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +178,10 @@ def test_a_number_of_people_that_varies_is_no_news(tmp_path: Path, capfd: pytest
     keypoints = (TensorProto.FLOAT, ("b", 50, JOINTS, 3))
     nobody = np.zeros((0, 5), np.float32)
     path = constant(tmp_path / "net.onnx", nobody, outputs={"dets": dets, "keypoints": keypoints}, vague=True)
-    loud = onnxruntime.InferenceSession(path, providers=[sessions.CPU])
+    loud = onnxruntime.InferenceSession(path, providers=[CPU])
     loud.run(None, {"input": np.zeros((1, 3, 64, 64), np.float32)})
     assert "dets" in capfd.readouterr().err, "onnxruntime no longer warns: drop LOG_ERRORS_ONLY"
-    open_engine(path, device="cpu").warm_up(2)
+    warm_up(open_engine(path, EngineOptions(device="cpu")), 2)
     assert capfd.readouterr() == ("", "")
 
 

@@ -18,7 +18,7 @@ from kinestream.testcard import TestCard
 from kinestream.video import VideoWriter
 from kinestream_ingest.pacing import CATCH_UP_S, Clock
 from kinestream_ingest.sources import Source, open_source
-from kinestream_ingest.sources.video_file import camera_name
+from kinestream_ingest.sources.source import camera_name
 from waiting import wait_until_sync
 
 SMALL = "testcard://?athletes=1&size=320x180&fps=10"
@@ -77,11 +77,14 @@ class TestOpening:
         [
             ("none.mp4", "there is no video file none.mp4"),
             ("", "there is no video file without a name"),
-            ("testcard", r"testcard; a source is a video file, or testcard://"),
+            (
+                "testcard",
+                r"testcard; a source is a video file, pictures .*, a webcam .*rtsp://.*http://.*testcard://",
+            ),
             ("file:///none.mp4", "there is no video file /none.mp4"),
             ("file://elsewhere/none.mp4", "no host"),
             ("file://", "absolute path"),
-            ("rtsp://user:secret@camera/1", "rtsp:// is no kind of source"),
+            ("rtmp://user:secret@camera/1", "rtmp:// is no kind of source that is known here; a source is"),
             ("testcard://?athletes=99", "athletes must be 1 to 4"),
             ("testcard://?colour=red", "unknown test card option"),
         ],

@@ -25,8 +25,8 @@ from kinestream.ledger import read_ledger
 from kinestream.messages import Frame
 from kinestream.redis import connect
 from kinestream.run import Run
-from kinestream_workers import preparing, preprocess
-from kinestream_workers.preprocess import Letterbox
+from kinestream_workers import decoding, preparing
+from kinestream_workers.engines import Image
 from kinestream_workers.settings import WorkerSettings
 from kinestream_workers.worker import Worker
 from servers import Server
@@ -129,13 +129,13 @@ async def test_an_unexpected_error_of_the_decoder_is_tried_again_and_ends_no_wor
     await offer(run, 3)
     tried = []
 
-    def fill_slot(frame: Frame, slot: Any) -> Letterbox:
+    def decode(frame: Frame) -> Image:
         if frame.seq == 1 or (frame.seq == 2 and 2 not in tried):
             tried.append(frame.seq)
             raise MemoryError("the test said so")
-        return preprocess.fill_slot(frame, slot)
+        return decoding.decode(frame)
 
-    monkeypatch.setattr(preparing, "fill_slot", fill_slot)
+    monkeypatch.setattr(preparing, "decode", decode)
     async with work(max_batch=4, max_attempts=3):
         results = await published(3)
     assert {r.seq: (r.status, r.cause) for r in results} == {
@@ -189,16 +189,18 @@ async def test_a_worker_told_to_stop_while_redis_is_away_ends(
 
 
 _HANGS = """
-import asyncio, sys, time
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
 from kinestream import cli
 from kinestream_workers import engines
 from engines import ScriptedEngine
 
 class Hangs(ScriptedEngine):
-    def infer(self, tensor, letterboxes):
-        time.sleep(1000)
+    def infer(self, batch, slots):
+        ThreadPoolExecutor(1).submit(time.sleep, 1000).result()  # the interpreter waits for such a thread
 
-engines.open_engine = lambda *given, **more: Hangs()
+engines.engine_class = lambda path, engine: Hangs
+engines.warm_up = lambda *given: {}
 cli.main(["worker", "--redis", sys.argv[1], "--engine-timeout-s", "1"])
 """
 

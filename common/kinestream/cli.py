@@ -20,10 +20,13 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 from kinestream.errors import KinestreamError, UsageError
-from kinestream.logs import log_config
+from kinestream.logs import LOG_FORMATS, LogFormat, log_config
 
 REDIS_URL_VARIABLE = "KINESTREAM_REDIS_URL"
 """Environment variable that stands for `--redis`."""
+
+SOURCE_VARIABLE = "KINESTREAM_SOURCE"
+"""Environment variable that stands for `ingest`'s SOURCE, for deployments that are set up by variables."""
 
 redis_option = click.option(
     "--redis",
@@ -97,12 +100,21 @@ def _summary(found: EntryPoint) -> str:
 )
 @click.version_option(package_name="kinestream", prog_name="kinestream", message="%(prog)s %(version)s")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
-def kinestream(verbose: bool) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(LOG_FORMATS),
+    default="text",
+    show_default=True,
+    envvar="KINESTREAM_LOG_FORMAT",
+    show_envvar=True,
+    help="Log lines for people, or JSON for programs.",
+)
+def kinestream(verbose: bool, log_format: LogFormat) -> None:
     """Camera feeds to human poses, at scale: frames over Redis streams, batched RTMO inference.
 
     Start with 'kinestream demo'. Every command explains itself: kinestream COMMAND --help
     """
-    logging.config.dictConfig(log_config(verbose=verbose))
+    logging.config.dictConfig(log_config(verbose=verbose, form=log_format))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

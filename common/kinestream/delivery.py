@@ -70,6 +70,8 @@ class Limits:
     """How long a subscriber may be away without missing a record."""
     result_bytes: int = 256 * 2**20
     dead_bytes: int = 64 * 2**20
+    dead_ms: int = 7 * 24 * 3600 * 1000
+    """A week: so that somebody looks at what broke on a Friday night."""
     pictures: int = 64
     """Pictures kept a camera while somebody wants them: two seconds of 30 fps for a viewer to catch up."""
     ledger_s: int = 24 * 3600

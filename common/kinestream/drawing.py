@@ -32,6 +32,9 @@ _LEFT, _RIGHT, _CENTRE = (80, 175, 255), (255, 190, 60), (235, 235, 235)
 colour-blind.
 """
 
+_DETAIL = 0.5
+"""How large the dots of a face or a hand are beside those of a joint, and how thick the lines between."""
+
 _EDGE, _BOX = (30, 30, 30), (170, 170, 170)
 
 
@@ -69,7 +72,8 @@ def draw_people(
             _draw_limbs(image, known, points, width)
         for index, point in points.items():
             colour = _colour([known.names[index]]) if known else _CENTRE
-            radius = round(1.4 * width * (1 << _SUBPIXEL_BITS))
+            size = _DETAIL if known and index in known.details else 1.0
+            radius = round(1.4 * width * size * (1 << _SUBPIXEL_BITS))
             cv2.circle(image, point, radius, _EDGE, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
             cv2.circle(image, point, round(0.7 * radius), colour, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
 
@@ -79,7 +83,9 @@ def _draw_limbs(image: Image, skeleton: Skeleton, points: dict[int, _Point], wid
     for edge in (True, False):  # the dark edges of all limbs first, so that none cuts through another one
         for start, end in limbs:
             colour = _EDGE if edge else _colour([skeleton.names[start], skeleton.names[end]])
-            thickness = width + 2 if edge else width
+            fine = start in skeleton.details and end in skeleton.details
+            thickness = max(1, round(width * _DETAIL)) if fine else width
+            thickness += 2 if edge else 0
             cv2.line(image, points[start], points[end], colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
@@ -122,5 +128,5 @@ def _colour(keypoints: Iterable[str]) -> Colour:
     """The colour of a keypoint, or of the limb between two: a side's if both belong to it, or one and the
     nose.
     """
-    sides = {name.partition("_")[0] for name in keypoints} & {"left", "right"}
+    sides = {word for name in keypoints for word in name.split("_")} & {"left", "right"}
     return {"left": _LEFT, "right": _RIGHT}[sides.pop()] if len(sides) == 1 else _CENTRE

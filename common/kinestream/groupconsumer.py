@@ -17,6 +17,7 @@ from redis.exceptions import ResponseError
 from kinestream.delivery import Limits, Scripts, untyped
 from kinestream.keys import GROUP, RETURNED, Keys
 from kinestream.messages import PoseResult, Status
+from kinestream.workerreports import WorkerReport, publish_report, withdraw_report
 
 OUTCOMES: tuple[Status, ...] = ("ok", "stale", "failed", "dropped")
 """What can become of a held frame."""
@@ -164,8 +165,9 @@ class GroupConsumer:
         """
         streams = [self._keys.frames(camera) for camera in cameras]
         lease_ms = self.limits.lease_ms
-        args = [self.name, lease_ms, max(1, lease_ms // 5), *self.limits.of_results]
-        moved = await self._scripts.call("sweep", [self._keys.sweeper, self._keys.results, *streams], args)
+        args = [self.name, lease_ms, max(1, lease_ms // 5), *self.limits.of_results, self.limits.dead_ms]
+        keys = [self._keys.sweeper, self._keys.results, self._keys.dead, *streams]
+        moved = await self._scripts.call("sweep", keys, args)
         return max(0, int(moved))
 
     async def commit(self, outcomes: Sequence[Outcome]) -> list[bool]:
@@ -197,8 +199,13 @@ class GroupConsumer:
         return [bool(counts) for counts in await self._scripts.call("commit", keys, args)]
 
     async def leave(self, cameras: Iterable[str]) -> None:
-        """Leave the group of each camera where nothing is held any more."""
+        """Leave the group of each camera where nothing is held any more, and take the last report back."""
         await self._scripts.call("leave", [self._keys.frames(camera) for camera in cameras], [self.name])
+        await withdraw_report(self._redis, self.name, keys=self._keys)
+
+    async def report(self, report: WorkerReport) -> None:
+        """Tell whoever looks how this worker is doing."""
+        await publish_report(self._redis, report, keys=self._keys)
 
     def _streams(self, held: Sequence[Held]) -> list[str]:
         return [self._keys.frames(frame.camera) for frame in held]

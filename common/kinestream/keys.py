@@ -78,6 +78,15 @@ class Keys:
         """String with a short life: whoever set it sweeps expired leases this time."""
         return self._key("sweeper")
 
+    @property
+    def workers(self) -> str:
+        """Sorted set: worker -> when it last reported, milliseconds on Redis's clock."""
+        return self._key("workers")
+
+    def worker(self, name: str) -> str:
+        """String with a short life: what a worker reports of itself, as JSON."""
+        return self._key("worker", name)
+
     def frames(self, camera: str) -> str:
         """Stream: the camera's waiting and held frames; an entry's id is `<run>-<seq>`."""
         return self._key("frames", camera)

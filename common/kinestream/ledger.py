@@ -61,7 +61,8 @@ async def read_ledger(redis: Redis, camera: str, run: int, *, keys: Keys | None 
     in_flight, held, flat = await Scripts(redis).call(
         "ledger", [keys.frames(camera), keys.ledger(camera, run)], [run]
     )
-    fields = {name.decode(): value.decode() for name, value in list(pairwise(flat))[::2]}
+    words = [word.decode(errors="replace") for word in flat]  # causes and sources of other makers' producers
+    fields = dict(list(pairwise(words))[::2])
     if "state" not in fields:
         return None
     return Ledger(

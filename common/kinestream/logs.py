@@ -1,4 +1,4 @@
-"""How log lines look: one event a line, aligned, on stderr.
+"""How log lines look: one event a line, on stderr, aligned for people or as JSON for programs.
 
 `log_config` only describes; nothing is configured by importing Kinestream. The command applies it, programs
 that import Kinestream set up logging as they like. Not for: what is worth a line.
@@ -7,13 +7,43 @@ that import Kinestream set up logging as they like. Not for: what is worth a lin
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import sys
 from collections.abc import Iterator
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+LogFormat = Literal["text", "json"]
+LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
+
+_NAMES = ("camera", "run", "seq")
+"""What an event is about, where it is about a frame, a run or a camera."""
 
 
-def log_config(*, verbose: bool = False) -> dict[str, Any]:
+def about(camera: str, run: int | None = None, seq: int | None = None) -> dict[str, Any]:
+    """What a log call's `extra` shall be, so that JSON lines say what they are about."""
+    return {name: value for name, value in zip(_NAMES, (camera, run, seq), strict=True) if value is not None}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message; where known camera, run, seq; a traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        event: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        event |= {name: getattr(record, name) for name in _NAMES if hasattr(record, name)}
+        if record.exc_info:
+            event["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(event)
+
+
+def log_config(*, verbose: bool = False, form: LogFormat = "text") -> dict[str, Any]:
     """Return a configuration for `logging.config.dictConfig`: Kinestream's events, and warnings of others.
 
     `verbose` adds the debug events of both.
@@ -22,13 +52,14 @@ def log_config(*, verbose: bool = False) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "line": {
+            "json": {"()": JsonFormatter},
+            "text": {
                 "format": "%(asctime)s.%(msecs)03d %(levelname)-7s %(module)-10s %(message)s",
                 "datefmt": "%H:%M:%S",
             },
         },
         "handlers": {
-            "stderr": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": "line"},
+            "stderr": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": form},
         },
         "root": {"handlers": ["stderr"], "level": "DEBUG" if verbose else "WARNING"},
         "loggers": {

@@ -66,7 +66,8 @@ class Frame:
     `captured_us` is wall clock in microseconds, `media_time_s` the position in a file or None, `width` and
     `height` the size of the source image in pixels. `view` (x, y, w, h) is the rectangle of the source that
     the encoded image shows, which may be cropped or resized; with codec `raw` (BGR bytes, rows top-down) it
-    is not resized. An image is taken as it is stored: an EXIF orientation does not count.
+    is not resized. An image is taken as it is stored: an EXIF orientation does not count. `origin` names the
+    frame, as camera/run-seq, that this one was made from when it was put back to work.
     """
 
     camera: str
@@ -81,6 +82,7 @@ class Frame:
     lane: Lane
     media_time_s: float | None = None
     encoded_ms: float = 0.0
+    origin: str = ""
 
     def __post_init__(self) -> None:
         """Check every field and the image's header; nothing is decoded. Raises `MessageError`."""
@@ -96,6 +98,7 @@ class Frame:
         fields.choice("lane", self.lane, LANES)
         _set(self, "media_time_s", fields.optional_number("media_time_s", self.media_time_s))
         _set(self, "encoded_ms", fields.number("encoded_ms", self.encoded_ms))
+        fields.text("origin", self.origin)
         if self.width * self.height > MAX_PIXELS:
             raise MessageError(f"a source may have {MAX_PIXELS} pixels, got {self.width}x{self.height}")
         x, y, w, h = self.view
@@ -158,8 +161,8 @@ class PoseResult:
     missing  made by `subscribe`, never sent: records were trimmed, or did not come in time
 
     `timings` are milliseconds: encoded, queued, decoded, waited, inferred. `batch` is the number of frames
-    that were inferred together. `cursor` and `committed_ms` (Redis's clock) are filled in by `subscribe` and
-    not packed.
+    that were inferred together, `deliveries` how often this one was given to a worker, `origin` is that of
+    the frame. `cursor` and `committed_ms` (Redis's clock) are filled in by `subscribe` and not packed.
     """
 
     camera: str
@@ -178,7 +181,9 @@ class PoseResult:
     timings: dict[str, float] = field(default_factory=dict)
     worker: str = ""
     batch: int = 0
+    deliveries: int = 0
     lost_from: int | None = None
+    origin: str = ""
     cursor: str = field(default="", compare=False)
     committed_ms: int | None = field(default=None, compare=False)
 
@@ -194,11 +199,12 @@ class PoseResult:
         _set(self, "media_time_s", fields.optional_number("media_time_s", self.media_time_s))
         fields.optional_integer("width", self.width, low=1)
         fields.optional_integer("height", self.height, low=1)
-        for name in ("cause", "model", "skeleton", "worker"):
+        for name in ("cause", "model", "skeleton", "worker", "origin"):
             fields.text(name, getattr(self, name))
         _set(self, "people", _check_people(self.people, self.skeleton))
         _set(self, "timings", fields.named_numbers("timings", self.timings, max_count=MAX_TIMINGS))
         fields.integer("batch", self.batch)
+        fields.integer("deliveries", self.deliveries)
         fields.optional_integer("lost_from", self.lost_from)
         if self.people and self.status != "ok":
             raise MessageError(f"only an ok result has people, this one is {self.status}")

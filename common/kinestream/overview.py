@@ -9,15 +9,17 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 
+from kinestream.histogram import Histogram
 from kinestream.ledger import COUNTS, Ledger
 from kinestream.messages import PoseResult
+from kinestream.workerreports import WorkerReport
 
 _WINDOW = 300
 """Latencies remembered a camera: ten seconds at 30 fps."""
@@ -31,7 +33,7 @@ _MAX_CAMERAS = 200
 _UNLIMITED = 10_000
 """Columns, more than any table needs."""
 
-_WORDS = {"camera", "now", "last"}
+_WORDS = {"camera", "now", "last", "worker", "model", "stage"}
 """Columns that hold no numbers."""
 
 
@@ -135,6 +137,24 @@ def live_table(ledgers: Sequence[Ledger], results: Results) -> RenderableType:
         counts = [ledger.produced, ledger.ok, ledger.dropped, other, ledger.in_flight]
         row = [ledger.camera, _now(ledger), *map(str, counts), *results.latency_cells(ledger.camera)]
         table.add_row(*row)
+    return table
+
+
+def worker_table(reports: Sequence[WorkerReport]) -> RenderableType:
+    """One row a worker: how fast, in which batches, how much in its hands."""
+    table = _Fitted("worker", "model", "committed", "frames/s", "batch", "held", note="no worker reports")
+    for report in reports:
+        figures = [str(report.committed), f"{report.rate:.1f}", f"{report.batch:.1f}", str(report.held)]
+        table.add_row(report.name, report.model, *figures)
+    return table
+
+
+def stage_table(stages: Mapping[str, Histogram]) -> RenderableType:
+    """One row a stage: percentiles in milliseconds, and of how many frames."""
+    table = _Fitted("stage", "p50 ms", "p95 ms", "p99 ms", "frames")
+    for stage, histogram in stages.items():
+        quantiles = [histogram.quantile(part) or 0.0 for part in (0.5, 0.95, 0.99)]
+        table.add_row(stage, *(f"{ms:.1f}" for ms in quantiles), str(histogram.total))
     return table
 
 

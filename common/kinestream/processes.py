@@ -193,7 +193,8 @@ def command_line(arguments: Sequence[str], environment: Mapping[str, str]) -> st
 def _shown(word: str) -> str:
     if word.startswith(("redis://", "rediss://", "unix://")):
         return safe_url(word)
-    return re.sub(r"(?<=://).*@", "***@", word)  # a camera's login
+    word = re.sub(r"(?<=://).*@", "***@", word)  # a camera's login
+    return re.sub(r"^((?:rtsp|http)s?://[^?]*\?).*", r"\1***", word)  # many cameras take it in the query
 
 
 def _pump(output: IO[bytes], name: str, say: Callable[[str], object]) -> None:

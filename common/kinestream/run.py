@@ -237,10 +237,11 @@ def _if_dropped(frame: Frame) -> PoseResult:
         media_time_s=frame.media_time_s,
         width=frame.width,
         height=frame.height,
+        origin=frame.origin,
     )
 
 
 async def _facts(redis: Redis, keys: Keys, camera: str, run: int) -> tuple[int, str]:
     """Frames produced in a run, and the token of its producer."""
     produced, token = await untyped(redis).hmget(keys.ledger(camera, run), "produced", "token")
-    return int(produced or 0), (token or b"").decode()
+    return int(produced or 0), (token or b"").decode(errors="replace")

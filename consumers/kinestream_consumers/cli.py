@@ -14,6 +14,7 @@ import click
 
 from kinestream.cli import redis_option
 from kinestream.errors import UsageError
+from kinestream.heartbeat import heartbeat_option, with_heartbeat
 
 start_option = click.option(
     "--from",
@@ -43,6 +44,7 @@ start_option = click.option(
     "--latest", is_flag=True, help="Only the newest of each camera, for a reader that cannot keep up."
 )
 @click.option("--count", type=click.IntRange(1), help="End after this many records.")
+@heartbeat_option
 @redis_option
 def watch(
     cameras: tuple[str, ...],
@@ -51,6 +53,7 @@ def watch(
     order: bool,
     latest: bool,
     count: int | None,
+    heartbeat_file: Path | None,
     redis_url: str | None,
 ) -> None:
     """Subscribe to the results of all cameras, or of those named, until Ctrl-C.
@@ -72,7 +75,7 @@ def watch(
         find_redis_url(redis_url), cameras, form, count, start=start, order=order, latest_only=latest
     )
     try:
-        asyncio.run(watching)
+        asyncio.run(with_heartbeat(heartbeat_file, watching))
     except asyncio.CancelledError:
         click.get_current_context().exit(128 + signal.SIGTERM)
 

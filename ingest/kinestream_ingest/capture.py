@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from kinestream_ingest.encoder import EncodedImage, EncodeError, Encoder
 from kinestream_ingest.handover import Handover
 from kinestream_ingest.pacing import Thinning
-from kinestream_ingest.sources import Source, SourceFrame
+from kinestream_ingest.sources import NoPicture, Source, SourceFrame
 
 _log = logging.getLogger(__name__)
 
@@ -87,10 +87,10 @@ class Capture:
         index, self.taken = self.taken, self.taken + 1
         try:
             image = self._encoder.encode(frame, self._label(index, frame.captured_us))
-        except EncodeError as error:
-            if str(error) != self._last_failure:  # as a rule every frame fails, and in the same way
+        except (EncodeError, NoPicture) as error:
+            if str(error) not in ("", self._last_failure):  # as a rule they fail one after another, all alike
                 _log.warning("frame %d is given up on: %s", index, error)
             self._last_failure = str(error)
-            self._handover.give_up("encoder-failed")
+            self._handover.give_up(error.cause)
             return True
         return self._handover.put(Captured(index, image, frame.captured_us, frame.media_time_s))

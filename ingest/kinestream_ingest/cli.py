@@ -1,30 +1,37 @@
 """`kinestream ingest`: one source becomes one camera.
 
-Not for: doing it (see `producer.py`); here are options, help, and the words at the end.
+Not for: doing it (see `feed.py`); here are options, help, and the words at the end.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kinestream.cli import redis_option
-from kinestream.errors import KinestreamError
+from kinestream.cli import SOURCE_VARIABLE, redis_option
+from kinestream.errors import KinestreamError, UsageError
+from kinestream.heartbeat import heartbeat_option, with_heartbeat
 from kinestream.messages import LANES, Lane
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kinestream_ingest.encoder import Encoder
-    from kinestream_ingest.offering import Offering
+    from kinestream_ingest.feed import Feed
     from kinestream_ingest.pacing import Pace, Thinning
     from kinestream_ingest.sources import Source
 
+_SHOWN_RUNS = 10
+"""Sums that are shown at the end: a camera with a bad connection has hundreds of runs."""
+
 
 @click.command()
-@click.argument("source")
+@click.argument("source", envvar=SOURCE_VARIABLE)
 @click.option("--camera", metavar="NAME", help="Name of the camera [default: from the source's name].")
 @click.option(
     "--lane",
@@ -44,6 +51,20 @@ if TYPE_CHECKING:
     help="Play a file as fast as it was filmed, or as fast as it can be read. A test card keeps its frame "
     "rate, or does not [default: realtime on the live lane].",
 )
+@click.option(
+    "--reconnect/--no-reconnect",
+    default=None,
+    help="Open a camera that broke again and again, until told to stop, or end [default: reconnect for "
+    "webcams and network cameras].",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=float,
+    metavar="S",
+    help="Seconds without a picture after which a camera counts as gone [default: 10].",
+)
+@heartbeat_option
 @redis_option
 def ingest(
     source: str,
@@ -54,17 +75,34 @@ def ingest(
     max_side: int | None,
     quality: int | None,
     realtime: bool | None,
+    reconnect: bool | None,
+    timeout_s: float | None,
+    heartbeat_file: Path | None,
     redis_url: str | None,
 ) -> None:
-    """Turn SOURCE into frames of one camera, for the workers.
-
-    SOURCE is a video file, or the test card, a synthetic camera with athletes whose poses are known:
+    """Turn SOURCE into frames of one camera, for the workers. SOURCE, by default
+    $KINESTREAM_SOURCE, is one of
 
     \b
-      testcard://?athletes=4&motion=jump&fps=30&size=1280x720&seed=7&seconds=20&loop=2
+      jump.mp4, file:///films/jump.mp4                  a video file
+      photos/, 'shots/*.jpg', 'images://photos?fps=25'  pictures, in the order of their names
+      0, /dev/video0, webcam://0                        a webcam
+      rtsp://user:password@camera/stream                a network camera; rtsps:// as well
+      http://camera/video.mjpg                          MJPEG, another stream, or a film; https:// as well
+      testcard://                                       a synthetic camera, whose athletes' poses are known
 
-    motion is jump, squat or walk. Without seconds it goes on until Ctrl-C. With loop the pictures repeat,
-    and are drawn and encoded beforehand: a camera that costs next to nothing, for load tests.
+    \b
+    Their options come behind a ?, as in
+      'webcam://0?size=1280x720&fps=30&format=MJPG'
+      'testcard://?athletes=4&motion=jump&fps=30&size=1280x720&seed=7&seconds=20&loop=2'
+
+    A test card's motion is jump, squat or walk. Without seconds it goes on until Ctrl-C. With loop the
+    pictures repeat, and are drawn and encoded beforehand: a camera that costs next to nothing, for load
+    tests.
+
+    A webcam or network camera that breaks is opened again and again, and goes on as a new run. Its password
+    is never shown or stored, but who may list this machine's processes sees SOURCE as it was typed: the
+    variable KINESTREAM_SOURCE in its place keeps it out of there.
 
     Each start is a run of its own: a camera that is ingested a second time takes over, and the first one
     ends. The first Ctrl-C ends the run cleanly, a second one stops at once. Frames that are given up on are
@@ -76,22 +114,24 @@ def ingest(
       kinestream ingest jump.mp4 --every 4 --max-side 640      a quick look at a long or a large film
       kinestream ingest jump.mp4 --lane live                   played as if it were a camera
       kinestream ingest 'testcard://?motion=walk' --camera hall
+      kinestream ingest rtsp://192.168.1.20/stream1 --camera door --max-fps 15
     """
     import asyncio
 
-    from kinestream.embedded import find_redis_url
     from kinestream.keys import check_camera
     from kinestream_ingest.encoder import QUALITY, Encoder
     from kinestream_ingest.pacing import Thinning
-    from kinestream_ingest.sources import open_source
+    from kinestream_ingest.sources import TIMEOUT_S, open_source
 
     thinning = Thinning(every=every, max_fps=max_fps)
     encoder = Encoder(quality=QUALITY if quality is None else quality, max_side=max_side)
     if camera is not None:
         check_camera(camera)
-    opened = open_source(source, pace=_pace(lane, realtime))
-    lane = lane or ("live" if opened.live else "every-frame")
-    asyncio.run(_ingest(find_redis_url(redis_url), opened, camera or opened.name, lane, encoder, thinning))
+    if timeout_s is not None and not 0 < timeout_s < float("inf"):
+        raise UsageError(f"timeout must be more than 0 seconds, got {timeout_s:g}")
+    open_it = partial(open_source, source, pace=_pace(lane, realtime), timeout_s=timeout_s or TIMEOUT_S)
+    work = _ingest(open_it, redis_url, camera, lane, reconnect, encoder, thinning)
+    asyncio.run(with_heartbeat(heartbeat_file, work))
 
 
 def _pace(lane: Lane | None, realtime: bool | None) -> Pace | None:
@@ -105,36 +145,58 @@ def _pace(lane: Lane | None, realtime: bool | None) -> Pace | None:
 
 
 async def _ingest(
-    url: str, source: Source, camera: str, lane: Lane, encoder: Encoder, thinning: Thinning
+    open_it: Callable[[], Source],
+    redis_url: str | None,
+    camera: str | None,
+    lane: Lane | None,
+    reconnect: bool | None,
+    encoder: Encoder,
+    thinning: Thinning,
 ) -> None:
+    from kinestream.embedded import find_redis_url
     from kinestream.processes import capture_signals
     from kinestream.redis import connect
-    from kinestream_ingest.producer import Producer
+    from kinestream_ingest.feed import Feed, opened
     from kinestream_ingest.progress import shown_progress
 
     with capture_signals() as stop:
-        async with connect(url) as redis:
-            producer = Producer(
-                redis, source, camera=camera, lane=lane, encoder=encoder, thinning=thinning, stop=stop
+        source = await opened(open_it, stop)
+        if source is None:
+            return
+        if reconnect and not source.returns:
+            raise UsageError(f"--reconnect is for cameras; {source.description} is read once")
+        async with connect(find_redis_url(redis_url)) as redis:
+            feed = Feed(
+                redis,
+                source,
+                camera=camera or source.name,
+                lane=lane or ("live" if source.live else "every-frame"),
+                reopen=open_it if source.returns and reconnect is not False else None,
+                encoder=encoder,
+                thinning=thinning,
+                stop=stop,
             )
             try:
-                async with shown_progress(producer, redis):
-                    await producer.produce()
+                async with shown_progress(feed, redis):
+                    await feed.produce()
             except KinestreamError:
-                await _show_sums(redis, producer.offering)
+                await _show_sums(redis, feed)
                 raise
-            await _show_sums(redis, producer.offering)
+            await _show_sums(redis, feed)
 
 
-async def _show_sums(redis: Redis, offering: Offering) -> None:
-    """One line a run: what became of its frames so far; more than one run only if Redis lost its memory."""
+async def _show_sums(redis: Redis, feed: Feed) -> None:
+    """One line a run: what became of its frames so far; several if the camera or Redis was away."""
     from redis.exceptions import RedisError
 
     from kinestream.ledger import read_ledger
     from kinestream.overview import sum_line
 
+    camera, runs = feed.offering.camera, feed.runs
     with contextlib.suppress(RedisError):  # it went away, and an error says so
-        for run in offering.runs:
-            ledger = await read_ledger(redis, offering.camera, run.number)
+        if len(runs) > _SHOWN_RUNS:
+            click.echo(f"{camera}: {len(runs)} runs, the last {_SHOWN_RUNS} of them:")
+        for run in runs[-_SHOWN_RUNS:]:
+            ledger = await read_ledger(redis, camera, run)
             if ledger is not None:
                 click.echo(sum_line(ledger))

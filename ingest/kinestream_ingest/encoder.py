@@ -25,7 +25,9 @@ time."""
 
 
 class EncodeError(KinestreamError):
-    """A picture cannot be made into an image that a frame may carry."""
+    """A picture cannot be made into an image that a frame may carry; `cause` is for the ledger."""
+
+    cause = "encoder-failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ class Encoder:
     def encode(self, frame: SourceFrame, label: str) -> EncodedImage:
         """Encode one picture of a source; `label` is for a source that writes into its pictures.
 
-        Raises `EncodeError` if the codec refuses the picture, or its image would not fit into a frame.
+        Raises `EncodeError` if the codec refuses the picture, or its image would not fit into a frame, and
+        `NoPicture` if the source has none.
         """
         known = None if frame.repeat is None else self._repeats.get(frame.repeat)
         if known is not None:

@@ -2,11 +2,11 @@
 
 Between the two stands a handover of a few frames. A slow Redis or a slow loop never builds a backlog: a live
 camera's newest frames win and the others are given up on, `producer-behind` or `redis-away`; a complete
-source waits. A picture that cannot be encoded is given up on, `encoder-failed`. All of these have numbers
-in the run, and the ledger knows them by their causes.
+source waits. A picture that cannot be read or encoded is given up on, `undecodable`, `encoder-failed`. All of
+these have numbers in the run, and the ledger knows them by their causes.
 
-Not for: reading and encoding (`capture.py`), getting frames into Redis (`offering.py`), showing it
-(`progress.py`).
+Not for: a camera that comes back (`feed.py`), reading and encoding (`capture.py`), getting frames into Redis
+(`offering.py`), showing it (`progress.py`).
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ _EVERY_FRAME_ROOM = 8
 
 _JOIN_S = 5.0
 """For the thread to finish its frame; a decoder that hangs is left to the end of the process."""
+
+
+class SourceBroke(KinestreamError):
+    """The source broke after it had been read for a while; its run has ended with that cause."""
 
 
 class Producer:
@@ -88,11 +92,21 @@ class Producer:
         """How many frames the source has given so far, skipped ones included."""
         return self._capture.seen
 
+    @property
+    def offered(self) -> int:
+        """How many frames Redis has acknowledged so far."""
+        return self.offering.offered
+
+    @property
+    def away_s(self) -> float:
+        """For how long its source has been away: never, since it has only one."""
+        return 0.0
+
     async def produce(self) -> None:
         """Offer the source's frames until it ends or the `stop` given is set, and end the run.
 
-        Raises `KinestreamError` when the source broke (its run has ended with that cause), `Fenced` when
-        somebody else produces this camera now, `RedisUnavailable` when told to stop while Redis is away.
+        Raises `SourceBroke` when the source broke (its run has ended with that cause), `Fenced` when somebody
+        else produces this camera now, `RedisUnavailable` when told to stop while Redis is away.
         """
         try:
             await self._encode_repeats()
@@ -124,7 +138,7 @@ class Producer:
         try:
             return await self._handover.get()
         except SourceError as error:
-            self._failure = KinestreamError(f"{self.offering.camera}: the source ended early: {error}")
+            self._failure = SourceBroke(f"{self.offering.camera}: the source ended early: {error}")
             self._cause = f"source-failed: {error}"
         except Exception as bug:  # in the thread; the run is ended before it is shown
             self._failure = bug

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -30,7 +31,8 @@ from rich.progress import (
 from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
 from kinestream.logs import log_above
-from kinestream_ingest.producer import Producer
+from kinestream_ingest.offering import Offering
+from kinestream_ingest.sources import Source
 
 _TERMINAL_INTERVAL_S = 0.5
 _LOG_INTERVAL_S = 5.0
@@ -46,7 +48,7 @@ class Figures:
     """How it goes: `fps` since the figures before, the others since the run began.
 
     `seen` are the source's frames, skipped ones included; `late_ms` is how long after its capture the last
-    frame was acknowledged.
+    frame was acknowledged, `away_s` for how long the camera has been away.
     """
 
     seen: int
@@ -54,15 +56,36 @@ class Figures:
     dropped: int
     in_flight: int
     late_ms: float
+    away_s: float
 
 
 Show = Callable[[Figures], None]
 
 
+class Shown(Protocol):
+    """What can be shown: a `Producer`, or a `Feed`, which has had several of them.
+
+    `seen` and `offered` only grow; `offering` and `source` are those of now.
+    """
+
+    @property
+    def seen(self) -> int: ...
+
+    @property
+    def offered(self) -> int: ...
+
+    @property
+    def away_s(self) -> float: ...
+
+    @property
+    def offering(self) -> Offering: ...
+
+    @property
+    def source(self) -> Source: ...
+
+
 @contextlib.asynccontextmanager
-async def shown_progress(
-    producer: Producer, redis: Redis, *, keys: Keys | None = None
-) -> AsyncIterator[None]:
+async def shown_progress(producer: Shown, redis: Redis, *, keys: Keys | None = None) -> AsyncIterator[None]:
     """Show on stderr how `producer` is doing while the block runs."""
     terminal = sys.stderr.isatty()
     with _on_terminal(producer) if terminal else _in_log(producer) as show:
@@ -78,13 +101,13 @@ async def shown_progress(
 
 
 async def _keep_showing(
-    producer: Producer, redis: Redis, keys: Keys | None, show: Show, interval_s: float, done: asyncio.Event
+    producer: Shown, redis: Redis, keys: Keys | None, show: Show, interval_s: float, done: asyncio.Event
 ) -> None:
-    offering = producer.offering
     dropped = in_flight = before = 0
     before_s = time.monotonic()
     while True:
         await asyncio.sleep(interval_s)
+        offering = producer.offering
         with contextlib.suppress(RedisError):  # it is away, as a warning says; the last figures stand
             run = offering.runs[-1].number if offering.runs else 0
             ledger = await read_ledger(redis, offering.camera, run, keys=keys)
@@ -93,14 +116,22 @@ async def _keep_showing(
         if done.is_set():
             return
         now_s = time.monotonic()
-        fps = (offering.offered - before) / (now_s - before_s)
-        before, before_s = offering.offered, now_s
-        late_ms = 1000 * offering.late_s
-        show(Figures(seen=producer.seen, fps=fps, dropped=dropped, in_flight=in_flight, late_ms=late_ms))
+        fps = (producer.offered - before) / (now_s - before_s)
+        before, before_s = producer.offered, now_s
+        show(
+            Figures(
+                seen=producer.seen,
+                fps=fps,
+                dropped=dropped,
+                in_flight=in_flight,
+                late_ms=1000 * offering.late_s,
+                away_s=producer.away_s,
+            )
+        )
 
 
 @contextlib.contextmanager
-def _on_terminal(producer: Producer) -> Iterator[Show]:
+def _on_terminal(producer: Shown) -> Iterator[Show]:
     camera, total = producer.offering.camera, producer.source.frames
     live = producer.offering.lane == "live"
     columns: list[ProgressColumn] = [SpinnerColumn(), TextColumn("{task.description}")]
@@ -120,7 +151,7 @@ def _on_terminal(producer: Producer) -> Iterator[Show]:
 
 
 @contextlib.contextmanager
-def _in_log(producer: Producer) -> Iterator[Show]:
+def _in_log(producer: Shown) -> Iterator[Show]:
     camera, total = producer.offering.camera, producer.source.frames
     live = producer.offering.lane == "live"
 
@@ -133,6 +164,8 @@ def _in_log(producer: Producer) -> Iterator[Show]:
 
 def _line(figures: Figures, live: bool) -> str:
     """The figures of a camera; a recording cannot be late, and loses nothing on its way."""
+    if figures.away_s:
+        return f"away for {figures.away_s:.0f} s, {figures.in_flight} in flight"
     rate = f"{figures.fps:.1f} frames/s"
     if not live:
         return rate

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
-from typing import Any
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from kinestream.cli import redis_option
+from kinestream.cli import SOURCE_VARIABLE, redis_option
 from kinestream.errors import UsageError
+from kinestream.heartbeat import heartbeat_option, with_heartbeat
 from kinestream_workers.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from kinestream_workers.engines import Engine
 
 _log = logging.getLogger(__name__)
 
@@ -25,17 +34,25 @@ def _default(setting: str) -> str:
 @click.command(short_help="Take frames from Redis in batches and infer poses.")
 @click.option(
     "--model",
-    default="testcard",
+    default="auto",
     show_default=True,
     metavar="NAME|FILE",
-    help="`testcard`, `testcard-fixed`, or the path of an RTMO .onnx file.",
+    help="A name of `kinestream models list`, `testcard`, `testcard-fixed`, or the path of a file. `auto` is "
+    "rtmo-s if it is here or can be downloaded, else `testcard`.",
 )
 @click.option(
     "--device",
     default="auto",
     show_default=True,
-    metavar="auto|cpu|cuda[:N]",
-    help="Where to infer; auto takes a GPU that onnxruntime can use, else the CPU.",
+    metavar="NAME",
+    help="Where to infer: auto, cpu, cuda[:N], tensorrt[:N], openvino or mps. auto takes CUDA if this "
+    "onnxruntime has it; what does not come up is a warning, and the CPU.",
+)
+@click.option("--require-device", is_flag=True, help="End if the device does not come up.")
+@click.option(
+    "--engine",
+    metavar="NAME",
+    help="Engine of the model, such as rtmo.  [default: by the file's ending]",
 )
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads of one inference on a CPU.  [default: physical cores]"
@@ -71,12 +88,16 @@ def _default(setting: str) -> str:
     f"{_default('engine_timeout_s')}",
 )
 @click.option("--name", help="Name of this worker, unique among all.  [default: host, process, random]")
+@heartbeat_option
 @redis_option
 def worker(
     model: str,
     device: str,
+    require_device: bool,
+    engine: str | None,
     threads: int | None,
     lease_ms: int,
+    heartbeat_file: Path | None,
     redis_url: str | None,
     **given: Any,
 ) -> None:
@@ -87,55 +108,59 @@ def worker(
     one stops.
 
     \b
-    kinestream worker                                the test card's graph
+    kinestream worker                                rtmo-s, or else the test card's graph
+    kinestream worker --model rtmo-m                 one of RTMO's published models
     kinestream worker --model rtmo-s.onnx            an RTMO export of your own
     kinestream worker --threads 1                    one of several on one machine
     """
     from kinestream.embedded import find_redis_url
     from kinestream.fields import MAX_TEXT
     from kinestream.keys import RETURNED
-    from kinestream_workers.models import resolve_model
+    from kinestream_workers.engines import EngineOptions, engine_class
+    from kinestream_workers.models import AUTO, FALLBACK, resolve_model
 
     name = given["name"]
     if name is not None and (name in ("", RETURNED) or len(name) > MAX_TEXT):
         raise UsageError(
             f"a worker's name has 1 to {MAX_TEXT} characters and is not {RETURNED!r}, got {name[:80]!r}"
         )
-    resolve_model(model)  # what is wrong with the arguments comes before what is wrong with Redis
+    # What is wrong with the arguments comes before what is wrong with Redis.
+    options = EngineOptions(device=device, require_device=require_device, threads=threads)
+    if model == AUTO and os.environ.get(SOURCE_VARIABLE, "").startswith("testcard:"):
+        _log.info("model %s: %s, since %s is a test card", AUTO, FALLBACK, SOURCE_VARIABLE)
+        model = FALLBACK
+    path = resolve_model(model)
+    opening = partial(engine_class(path, engine), path, options)
     url = find_redis_url(redis_url)
-    asyncio.run(_work(url, model, device, threads, lease_ms, given))
+    work = _work(url, opening, lease_ms, given)
+    asyncio.run(with_heartbeat(heartbeat_file, work))
 
 
-async def _work(
-    url: str,
-    model: str,
-    device: str,
-    threads: int | None,
-    lease_ms: int,
-    given: dict[str, Any],
-) -> None:
+async def _work(url: str, open_engine: Callable[[], Engine], lease_ms: int, given: dict[str, Any]) -> None:
     from kinestream.delivery import Limits
     from kinestream.groupconsumer import GroupConsumer
     from kinestream.processes import capture_signals
     from kinestream.redis import connect
-    from kinestream_workers.engines import open_engine
+    from kinestream_workers.engines import warm_up
+    from kinestream_workers.inference import EngineHangs
     from kinestream_workers.worker import Worker
 
     settings = dataclasses.replace(
         WorkerSettings(), **{name: value for name, value in given.items() if value is not None}
     )
-    with capture_signals() as stop:
-        engine = await asyncio.to_thread(open_engine, model, device=device, threads=threads)
-        costs = await asyncio.to_thread(engine.warm_up, settings.max_batch)
+    with capture_signals() as stop, contextlib.closing(await asyncio.to_thread(open_engine)) as engine:
+        costs = await asyncio.to_thread(warm_up, engine, settings.max_batch)
         _log.info("%s, %s", engine.description, _shown(costs))
-        client = connect(url)
-        try:
+        async with connect(url) as client:
             consumer = GroupConsumer(client, settings.name, limits=Limits(lease_ms=lease_ms))
             working = Worker(consumer, engine, settings)
-            await working.run(stop)
+            try:
+                await working.run(stop)
+            except EngineHangs as error:
+                # It cannot be closed, and may hang in a thread that the interpreter waits for at its end.
+                click.echo(f"kinestream worker: {error}", err=True)
+                os._exit(1)
             _log.info("worker %s committed %d frames", settings.name, working.committed)
-        finally:
-            await client.aclose()
 
 
 def _shown(costs: dict[int, float]) -> str:

@@ -14,16 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kinestream.errors import EngineError
 from kinestream.groupconsumer import Held, Outcome
 from kinestream.messages import Person
 from kinestream_workers import outcomes
+from kinestream_workers.decoding import in_source
 from kinestream_workers.engines import Engine
+from kinestream_workers.engines.warmup import blank_image
 from kinestream_workers.preparing import Batch, Ready
-from kinestream_workers.preprocess import Letterbox
 from kinestream_workers.settings import WorkerSettings
 
 
@@ -46,8 +44,7 @@ class Inference:
         self._engine = engine
         self._settings = settings
         self._blank = engine.new_batch(1)
-        width, height = engine.input_size
-        self._whole = Letterbox(1.0, engine.input_size, (0.0, 0.0, float(width), float(height)))
+        engine.fill(self._blank, 0, blank_image())
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = (
             queue.SimpleQueue()
         )
@@ -64,7 +61,7 @@ class Inference:
             return Inferred(batch.settled, batch.again)
         begun_s = time.monotonic()
         try:
-            people = await self._infer(batch.tensor, [image.letterbox for image in batch.images])
+            people = await self._infer(batch.memory, [image.slot for image in batch.images])
             inferred_ms = (time.monotonic() - begun_s) * 1000
             done = [
                 self._ok(image, found, len(batch.images), begun_s, inferred_ms)
@@ -81,8 +78,8 @@ class Inference:
     async def _one_by_one(self, batch: Batch) -> Inferred:
         outcomes_: list[Outcome] = list(batch.settled)
         again: list[Held] = list(batch.again)
-        for slot, image in enumerate(batch.images):
-            alone = await self.run(Batch(batch.tensor[slot : slot + 1], [image], []))
+        for image in batch.images:
+            alone = await self.run(Batch(batch.memory, [image], []))
             outcomes_ += alone.outcomes
             again += alone.again
         return Inferred(outcomes_, again)
@@ -93,13 +90,14 @@ class Inference:
         await self._check_engine()
         if held.deliveries < self._settings.max_attempts:
             return Inferred(batch.settled, [*batch.again, held])
-        failed = outcomes.failed(held, image.frame, outcomes.ENGINE_FAILED, error, worker=self._settings.name)
+        worker, model = self._settings.name, self._engine.name
+        failed = outcomes.failed(held, image.frame, outcomes.ENGINE_FAILED, error, worker=worker, model=model)
         return Inferred([*batch.settled, failed], batch.again)
 
     async def _check_engine(self) -> None:
         """Raise `EngineError` unless the engine can infer a blank picture: whose fault is a failure?"""
         try:
-            await self._infer(self._blank, [self._whole])
+            await self._infer(self._blank, [0])
         except EngineHangs:
             raise
         except Exception as error:
@@ -112,7 +110,7 @@ class Inference:
         return outcomes.ok(
             taken.held,
             image.frame,
-            people,
+            in_source(people, image.frame),
             model=self._engine.name,
             skeleton=self._engine.skeleton,
             worker=self._settings.name,
@@ -126,17 +124,15 @@ class Inference:
             },
         )
 
-    async def _infer(
-        self, tensor: NDArray[np.float32], letterboxes: Sequence[Letterbox]
-    ) -> list[tuple[Person, ...]]:
+    async def _infer(self, memory: Any, slots: Sequence[int]) -> list[tuple[Person, ...]]:
         """What `Engine.infer` gives or raises, on the engine's thread; raises `EngineHangs` by itself."""
         done: asyncio.Future[list[tuple[Person, ...]]] = asyncio.get_running_loop().create_future()
-        self._calls.put((lambda: self._engine.infer(tensor, letterboxes), done))
+        self._calls.put((lambda: self._engine.infer(memory, slots), done))
         await asyncio.wait({done}, timeout=self._settings.engine_timeout_s)
         if not done.done():
             done.cancel()
             raise EngineHangs(
-                f"the engine is at a batch of {len(letterboxes)} for over "
+                f"the engine is at a batch of {len(slots)} for over "
                 f"{self._settings.engine_timeout_s:g} s: giving up"
             )
         return done.result()

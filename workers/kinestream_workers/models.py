@@ -1,36 +1,81 @@
-"""Which file `--model` means: the name of a packaged graph, or a path.
+"""Which file `--model` means: a packaged graph, a published model by its name, or a path.
 
-Not for: what is in the file (the engine checks that when it opens it).
+Not for: how a published model comes here (`modelcache.py`), or what is in the file (the engine checks that
+when it opens it).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 from kinestream.errors import ModelError
+from kinestream_workers.zoo import NAMES, zoo_model
+
+AUTO = "auto"
+"""`FAVOURITE` where it is in the cache or can be downloaded, else `FALLBACK`."""
+
+FAVOURITE = "rtmo-s"
+FALLBACK = "testcard"
+
+AUTO_S = 120.0
+"""What AUTO spends on a download, at most: a worker that starts could work with its fallback. What came until
+then is not lost."""
+
+NAMED_S = 1800.0
+"""What a model that was asked for by its name may take: the largest one over a slow line."""
 
 PACKAGED = {"testcard": "testcard-dynamic.onnx", "testcard-fixed": "testcard-fixed.onnx"}
 """Models that need no download: the test card's graph, its batch axis dynamic or fixed at 1."""
 
 GRAPHS = Path(__file__).parent / "graphs"
 
+_log = logging.getLogger(__name__)
+
 
 def resolve_model(model: str | os.PathLike[str]) -> Path:
-    """Return the file of a packaged model's name or of a path; `./testcard` is a path.
+    """Return the file of a model's name, downloaded if need be, or of a path; `./testcard` is a path.
 
-    Raises `ModelError` if there is no such file or it cannot be read.
+    May take up to `NAMED_S`. Raises `ModelError` if there is no such file, or it cannot be had or read.
     """
-    packaged = PACKAGED.get(os.fspath(model))
-    path = GRAPHS / packaged if packaged else Path(model).expanduser()
+    model = os.fspath(model)
+    if model == AUTO:
+        model = choose_model(AUTO)
+    if model in NAMES:
+        from kinestream_workers.modelcache import fetch
+
+        path = fetch(zoo_model(model), patience_s=NAMED_S)
+    else:
+        path = GRAPHS / PACKAGED[model] if model in PACKAGED else Path(model).expanduser()
     try:
         with path.open("rb") as file:
             empty = not file.read(1)
     except OSError as error:
-        known = ", ".join(PACKAGED)
+        names = ", ".join([AUTO, *NAMES, *PACKAGED])
         raise ModelError(
-            f"cannot read model {model}: {error.strerror}; give the path of an RTMO .onnx file, or {known}"
+            f"cannot read model {model}: {error.strerror}; give the path of an RTMO .onnx file, or {names}"
         ) from error
     if empty:
         raise ModelError(f"model {model} is an empty file")
     return path
+
+
+def choose_model(model: str) -> str:
+    """Return what AUTO stands for here and now, and say so in a line of the log; anything else as it is.
+
+    May take up to `AUTO_S`, for a download.
+    """
+    if model != AUTO:
+        return model
+    from kinestream_workers.modelcache import Unavailable, cached, fetch
+
+    try:
+        favourite = zoo_model(FAVOURITE)
+        path = cached(favourite) or fetch(favourite, patience_s=AUTO_S)
+    except ModelError as error:
+        why = error.why if isinstance(error, Unavailable) else error
+        _log.warning("model %s: %s, which finds nobody in pictures of people: %s", AUTO, FALLBACK, why)
+        return FALLBACK
+    _log.info("model %s: %s, %s", AUTO, FAVOURITE, path)
+    return FAVOURITE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
 
 from kinestream.groupconsumer import Held, Outcome
 from kinestream.messages import Frame, Person, PoseResult
@@ -51,7 +52,9 @@ def ok(
             skeleton=skeleton,
             worker=worker,
             batch=batch,
+            deliveries=held.deliveries,
             timings={name: round(ms, 3) for name, ms in timings.items()},
+            origin=frame.origin,
         ),
     )
 
@@ -61,11 +64,13 @@ def stale(held: Held, frame: Frame, *, worker: str) -> Outcome:
     return Outcome(held, _without_poses(held, frame, "stale", TOO_OLD, worker))
 
 
-def failed(held: Held, frame: Frame | None, cause: str, error: BaseException, *, worker: str) -> Outcome:
+def failed(
+    held: Held, frame: Frame | None, cause: str, error: BaseException, *, worker: str, model: str
+) -> Outcome:
     """A frame that is given up on; it goes to the dead letters with the error and its traceback."""
     return Outcome(
         held,
-        _without_poses(held, frame, "failed", cause, worker),
+        replace(_without_poses(held, frame, "failed", cause, worker), model=model),
         error=f"{type(error).__name__}: {error}",
         traceback="".join(traceback.format_exception(error)),
     )
@@ -80,9 +85,11 @@ def _without_poses(held: Held, frame: Frame | None, status: str, cause: str, wor
         status=status,  # type: ignore[arg-type]
         cause=cause,
         worker=worker,
+        deliveries=held.deliveries,
         captured_us=frame.captured_us if frame else None,
         media_time_s=frame.media_time_s if frame else None,
         width=frame.width if frame else None,
         height=frame.height if frame else None,
         timings={"queued": round(held.queued_ms, 3)},
+        origin=frame.origin if frame else "",
     )

@@ -1,7 +1,7 @@
 """One worker: reader → batcher → decode pool → engine → commit, each stage a task, none waiting for more than
 its own.
 
-While batch k is in the session, batch k+1 is decoded into the other of two tensors, and batch k−1 is
+While batch k is in the session, batch k+1 is decoded into the other of two memories, and batch k−1 is
 committed. Told to stop, the worker finishes the batch in the session, commits it, and hands everything else
 back.
 
@@ -15,13 +15,12 @@ import logging
 import time
 from collections.abc import Awaitable, Sequence
 from functools import partial
+from itertools import compress
 from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from kinestream.errors import KinestreamError
 from kinestream.groupconsumer import GroupConsumer, Held, Outcome
+from kinestream.logs import about
 from kinestream.redis import BLOCK_MS, reason, through_outages
 from kinestream.tasks import cancel
 from kinestream_workers.batcher import Batcher
@@ -30,12 +29,13 @@ from kinestream_workers.inference import EngineHangs, Inference
 from kinestream_workers.leases import Leases, sweep
 from kinestream_workers.preparing import Batch, Preparer, Taken
 from kinestream_workers.reader import Reader
+from kinestream_workers.reporting import Reporter
 from kinestream_workers.settings import WorkerSettings
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
-_TENSORS = 2
+_MEMORIES = 2
 """One in the session, one being filled."""
 
 _GOODBYE_S = 5.0
@@ -52,13 +52,14 @@ class Worker:
         self._room_changed = asyncio.Event()
         self._leases = Leases(consumer, self._room_changed)
         self._batcher: Batcher[Taken] = Batcher(settings.max_batch, settings.max_wait_ms / 1000)
-        self._preparer = Preparer(settings)
+        self._preparer = Preparer(engine, settings)
         self._inference = Inference(engine, settings)
+        self._reporter = Reporter(consumer, engine, lambda: len(self._leases.held()))
         self._received = asyncio.Event()
         self._reader = Reader(consumer, self._room, self._room_changed, self._receive)
-        self._tensors: asyncio.Queue[NDArray[np.float32]] = asyncio.Queue()
-        for _ in range(_TENSORS):
-            self._tensors.put_nowait(engine.new_batch(settings.max_batch))
+        self._memories: asyncio.Queue[Any] = asyncio.Queue()
+        for _ in range(_MEMORIES):
+            self._memories.put_nowait(engine.new_batch(settings.max_batch))
         self._ready: asyncio.Queue[Batch | None] = asyncio.Queue()
         self._outcomes: asyncio.Queue[Sequence[Outcome] | None] = asyncio.Queue()
         self._before_commit = 0
@@ -79,6 +80,7 @@ class Worker:
         ]
         upkeep = [
             asyncio.create_task(self._leases.keep()),
+            asyncio.create_task(self._reporter.keep()),
             asyncio.create_task(sweep(self._consumer, lambda: self._reader.cameras)),
         ]
         pending: set[asyncio.Task[Any]] = {told, reading, *stages, *upkeep}
@@ -98,9 +100,11 @@ class Worker:
             await self._say_goodbye()
 
     def _room(self) -> int:
-        """Frames that can be taken now: a batch for each tensor, and one more that is being committed."""
+        """Frames that can be taken now: a batch for each memory, and one more that is being committed."""
         batch = self._settings.max_batch
-        return min(_TENSORS * batch - self._before_commit, (_TENSORS + 1) * batch - len(self._leases.held()))
+        return min(
+            _MEMORIES * batch - self._before_commit, (_MEMORIES + 1) * batch - len(self._leases.held())
+        )
 
     def _receive(self, held: Sequence[Held]) -> None:
         now_s = time.monotonic()
@@ -111,14 +115,14 @@ class Worker:
         self._received.set()
 
     async def _prepare(self, stop: asyncio.Event) -> None:
-        """Cut batches when they are due, and a tensor is free to take them."""
+        """Cut batches when they are due, and a memory is free to take them."""
         stopping = asyncio.ensure_future(stop.wait())
         try:
             while not stop.is_set():
-                tensor = await _unless(stopping, self._tensors.get())
-                if tensor is None or not await self._due(stopping):
+                memory = await _unless(stopping, self._memories.get())
+                if memory is None or not await self._due(stopping):
                     break
-                batch = await self._preparer.prepare(self._batcher.pop(), tensor)
+                batch = await self._preparer.prepare(self._batcher.pop(), memory)
                 self._ready.put_nowait(batch)
         finally:
             stopping.cancel()
@@ -142,7 +146,7 @@ class Worker:
                 except EngineHangs:  # one of these may be why: it must not end worker after worker for ever
                     self._suspects = [image.taken.held for image in batch.images]
                     raise
-                self._tensors.put_nowait(batch.tensor)
+                self._memories.put_nowait(batch.memory)
                 self._before_commit -= batch.frames
                 self._room_changed.set()
                 self._outcomes.put_nowait(inferred.outcomes)
@@ -159,11 +163,13 @@ class Worker:
             )
             self._leases.release(outcome.held for outcome in outcomes)
             self.committed += sum(counts)
+            self._reporter.count(compress(outcomes, counts))
             for outcome in outcomes:
                 if outcome.result.status == "failed":
-                    held = outcome.held
+                    held, cause = outcome.held, outcome.result.cause
+                    what = about(held.camera, held.run, held.seq)
                     _log.warning(
-                        "%s %s failed, %s: %s", held.camera, held.id, outcome.result.cause, outcome.error
+                        "%s %s failed, %s: %s", held.camera, held.id, cause, outcome.error, extra=what
                     )
             if not all(counts):
                 _log.info(

@@ -60,7 +60,13 @@ _TRIES = 20
     metavar="SOURCE",
     help="A source for `ingest`, in place of the two test cards; may be repeated.",
 )
-@click.option("--model", default="testcard", show_default=True, metavar="NAME|FILE", help="As for `worker`.")
+@click.option(
+    "--model",
+    default="auto",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="As for `worker`; for test cards, `auto` is `testcard`.",
+)
 @click.option(
     "-o",
     "--output",
@@ -79,11 +85,19 @@ def demo(sources: tuple[str, ...], model: str, output: Path) -> None:
     The first Ctrl-C ends the cameras earlier; what there is until then is written, and summed up.
     """
     from kinestream.embedded import own_redis
+    from kinestream.modelchoice import settled_model
     from kinestream.overview import sum_line
 
     begun_s = time.monotonic()
+    sources = sources or SOURCES
+    if model == "auto" and all(source.startswith("testcard:") for source in sources):
+        model = "testcard"
+        click.echo(
+            "The model is testcard, which reads test cards: RTMO, which finds people, finds nobody there."
+        )
+    model = settled_model(model)
     with own_redis() as server:
-        ledgers = asyncio.run(_demo(server.url, sources or SOURCES, model, output))
+        ledgers = asyncio.run(_demo(server.url, sources, model, output))
     if ledgers:
         click.echo("What became of every frame:")
     for ledger in ledgers:

@@ -39,8 +39,9 @@ may die, and another one load its model, more than once.
 @click.command(short_help="Analyse every frame of a video file.")
 @click.argument("video", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
-@click.option("--model", default="testcard", show_default=True, metavar="NAME|FILE", help="As for `worker`.")
+@click.option("--model", default="auto", show_default=True, metavar="NAME|FILE", help="As for `worker`.")
 @click.option("--device", default="auto", show_default=True, help="As for `worker`.")
+@click.option("--engine", metavar="NAME", help="As for `worker`.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Workers to start.")
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Take every Nth frame.")
 @click.option(
@@ -60,6 +61,7 @@ def process(
     output: Path,
     model: str,
     device: str,
+    engine: str | None,
     workers: int,
     every: int,
     max_side: int | None,
@@ -74,9 +76,10 @@ def process(
 
     \b
     kinestream process jump.mp4 -o jump
-    kinestream process jump.mp4 -o jump --model rtmo-s.onnx --every 2
+    kinestream process jump.mp4 -o jump --model rtmo-m --every 2
     """
     from kinestream.embedded import EmbeddedRedis, find_redis_url
+    from kinestream.modelchoice import settled_model
     from kinestream.overview import sum_line
     from kinestream.video import probe_video
 
@@ -88,10 +91,12 @@ def process(
     frames = -(-info.frames // every) if info.frames else None
     with contextlib.ExitStack() as stack:
         poses = stack.enter_context(_poses_file(output))
+        work = ["worker", "--model", settled_model(model), "--device", device]
+        if engine:
+            work += ["--engine", engine]
         # A server of its own is a private one: a worker that somebody starts meanwhile must not join in.
         own = None if redis_url else stack.enter_context(EmbeddedRedis(private=True))
         url = own.url if own else find_redis_url(redis_url)
-        work = ["worker", "--model", model, "--device", device]
         ledger, source_code = asyncio.run(_process(url, camera, ingest, [work] * workers, poses, frames))
     click.echo(sum_line(ledger), err=True)
     if annotate:

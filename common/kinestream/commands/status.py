@@ -1,14 +1,18 @@
-"""`kinestream status`: the ledger of every camera's newest run, once. Not for: results (see `kinestream
-watch`).
+"""`kinestream status`: the ledger of every camera's newest run, the workers, and where the milliseconds go.
+
+Not for: results (see `kinestream watch`), nor for single frames (`kinestream trace`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -16,59 +20,140 @@ import click
 from kinestream.cli import redis_option
 
 if TYPE_CHECKING:
+    from redis.asyncio import Redis
+    from rich.console import RenderableType
+
     from kinestream.ledger import Ledger
+    from kinestream.workerreports import WorkerReport
 
 _PIPE_WIDTH = 200
 """Columns for a table that no terminal limits; a `grep` shall find a long name in one piece."""
 
+_REFRESH_S = 1.0
+
+_NOBODY = "no camera has begun a run yet; begin one with: kinestream ingest SOURCE --camera NAME"
+
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a camera, one a line.")
+@click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object a camera, worker and stage, one a line."
+)
 @redis_option
-def status(as_json: bool, redis_url: str | None) -> None:
-    """Show what became of every frame of every camera, in its newest run.
+def status(watch: bool, as_json: bool, redis_url: str | None) -> None:
+    """Show what became of every frame of every camera, in its newest run; what the workers do; how long it
+    takes.
 
     produced = ok + dropped + stale + failed + lost + in flight, at every instant. Frames in flight are
-    counted in Redis's streams, not derived from the other numbers, so that the sum can tell.
+    counted in Redis's streams, not derived from the other numbers, so that the sum can tell. Workers and
+    stages are of the last minute or two, as the workers report them.
     """
     from kinestream.embedded import find_redis_url
-    from kinestream.ledger import read_ledgers
-    from kinestream.redis import connect
 
     url = find_redis_url(redis_url)
-
-    async def read() -> list[Ledger]:
-        client = connect(url)
-        try:
-            return await read_ledgers(client)
-        finally:
-            await client.aclose()
-
-    ledgers = asyncio.run(read())
-    if as_json:
-        for ledger in ledgers:
-            facts = dataclasses.asdict(ledger) | {"waiting": ledger.waiting, "balanced": ledger.balanced}
-            click.echo(json.dumps(facts))
-    elif ledgers:
-        _show(ledgers)
+    if watch:
+        asyncio.run(_watch(url, as_json))
     else:
-        click.echo("no camera has begun a run yet; begin one with: kinestream ingest SOURCE --camera NAME")
+        asyncio.run(_show_once(url, as_json))
 
 
-def _show(ledgers: list[Ledger]) -> None:
-    """The table, then what it has no room for: causes, and whether the sums balance."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    ledgers: list[Ledger]
+    reports: list[WorkerReport]
+
+
+async def _read(client: Redis) -> _Seen:
+    from kinestream.ledger import read_ledgers
+    from kinestream.workerreports import read_reports
+
+    return _Seen(await read_ledgers(client), await read_reports(client))
+
+
+async def _show_once(url: str, as_json: bool) -> None:
     from rich.console import Console
 
-    from kinestream.overview import causes_text, ledger_table
+    from kinestream.redis import connect
 
+    async with connect(url) as client:
+        seen = await _read(client)
     piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    Console(width=_PIPE_WIDTH if piped else None).print(ledger_table(ledgers))
+    console = Console(width=_PIPE_WIDTH if piped else None)
+    for part in _json_lines(seen) if as_json else _parts(seen):
+        if isinstance(part, str):
+            click.echo(part)
+        else:
+            console.print(part)
+
+
+async def _watch(url: str, as_json: bool) -> None:
+    """Show it again and again; an outage of Redis is waited for, as every process of Kinestream does."""
+    from functools import partial
+
+    from rich.console import Group
+    from rich.live import Live
+
+    from kinestream.logs import log_above
+    from kinestream.processes import capture_signals
+    from kinestream.redis import connect, through_outages
+
+    live = Live(auto_refresh=False)
+    with capture_signals() as stop, contextlib.nullcontext() if as_json else live, log_above():
+        async with connect(url) as client:
+            while not stop.is_set():
+                seen = await through_outages(partial(_read, client), what="looking", stop=stop)
+                if as_json:
+                    click.echo("\n".join(_json_lines(seen)))
+                else:
+                    live.update(Group(*_parts(seen)), refresh=True)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), _REFRESH_S)
+
+
+def _json_lines(seen: _Seen) -> Iterator[str]:
+    from kinestream.workerreports import merged_stages
+
+    for ledger in seen.ledgers:
+        sums = {"waiting": ledger.waiting, "balanced": ledger.balanced}
+        yield json.dumps(dataclasses.asdict(ledger) | sums)
+    for report in seen.reports:
+        facts = json.loads(report.pack())
+        del facts["stages"]
+        yield json.dumps({"worker": facts.pop("name"), **facts})
+    for stage, histogram in merged_stages(seen.reports).items():
+        quantiles = {f"p{round(100 * part)}_ms": histogram.quantile(part) for part in (0.5, 0.95, 0.99)}
+        yield json.dumps({"stage": stage, **quantiles, "frames": histogram.total})
+
+
+def _parts(seen: _Seen) -> Iterator[RenderableType]:
+    """Tables and lines: the sums, what is to be said about them, then workers and stages if there are any."""
+    from kinestream.overview import ledger_table, stage_table, worker_table
+    from kinestream.workerreports import merged_stages
+
+    if seen.ledgers:
+        yield ledger_table(seen.ledgers)
+    yield from _notes(seen.ledgers)
+    if seen.reports:
+        yield ""
+        yield worker_table(seen.reports)
+    if stages := merged_stages(seen.reports):
+        yield ""
+        yield stage_table(stages)
+
+
+def _notes(ledgers: list[Ledger]) -> Iterator[str]:
+    """What the tables have no room for: causes, and whether the sums balance."""
+    from kinestream.overview import causes_text
+
+    if not ledgers:
+        yield _NOBODY
+        return
     for ledger in ledgers:
         if causes := causes_text(ledger):
-            click.echo(f"{ledger.camera} run {ledger.run}: {causes}")
+            yield f"{ledger.camera} run {ledger.run}: {causes}"
     for ledger in ledgers:
         if not ledger.balanced:
             off = ledger.produced - ledger.accounted
-            click.echo(f"{ledger.camera} run {ledger.run}: NOT BALANCED, {off:+d} frames are unaccounted for")
+            yield f"{ledger.camera} run {ledger.run}: NOT BALANCED, {off:+d} frames are unaccounted for"
     if all(ledger.balanced for ledger in ledgers):
-        click.echo("balanced: every frame of these runs is accounted for")
+        yield "balanced: every frame of these runs is accounted for"

@@ -6,6 +6,12 @@
 
 local cameras, active, results, frames, ledger, ledger_before = unpack(KEYS)
 local camera, run, run_before, frames_before, end_before, keep_s, token, lane, source, keep_ms, max_bytes = unpack(ARGV)
+local wrong = wrong_counts(6, 11) or wrong_numbers({ 2, 6, 10, 11 }, { 3, 4 }) or wrong_lane(lane)
+  or wrong_keys({ 'cameras', 'active', 'results', 'frames:<1>', 'ledger:<1>:<2>',
+    run_before ~= '' and 'ledger:<1>:<3>' or '' })
+if wrong then
+  return wrong
+end
 
 local current = redis.call('HGET', cameras, camera) or ''
 if current == run and redis.call('HGET', ledger, 'token') == token then
@@ -13,6 +19,9 @@ if current == run and redis.call('HGET', ledger, 'token') == token then
 end
 if current ~= run_before then
   return 'moved'
+end
+if tonumber(run) <= (tonumber(run_before) or 0) then
+  return bad_call('a run is at least 1, and larger than the run before', run)
 end
 local state, produced = unpack(redis.call('HMGET', ledger_before, 'state', 'produced'))
 if run_before ~= '' and (state == 'open' or state == 'closing') then

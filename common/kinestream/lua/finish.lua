@@ -10,6 +10,15 @@ local cameras, active, frames, ledger, results = unpack(KEYS)
 local camera, run, token, frames_text, end_record, keep_s, gap_from, gap, gap_cause, lost_from = unpack(ARGV, 1, 10)
 local keep_ms, max_bytes = unpack(ARGV, 11)
 local total = tonumber(frames_text)
+local wrong = wrong_counts(5, 12) or wrong_numbers({ 2, 4, 6, 11, 12 }, { 7, 10 })
+  or wrong_keys({ 'cameras', 'active', 'frames:<1>', 'ledger:<1>:<2>', 'results' })
+  or wrong_gap(gap_from, gap, gap_cause, total)
+if not wrong and lost_from ~= '' and (gap ~= '' or tonumber(lost_from) > total) then
+  wrong = bad_call('what Redis lost is in no gap, and begins at ' .. as_text(total) .. ' at the latest', lost_from)
+end
+if wrong then
+  return wrong
+end
 
 local facts = redis.call('HMGET', ledger, 'state', 'produced', 'token', 'ended_by')
 local state, produced, its_token, ended_by = facts[1], tonumber(facts[2] or 0), facts[3] or token, facts[4]

@@ -11,6 +11,12 @@ local cameras, active, frames, ledger, results = unpack(KEYS)
 local camera, run, token, seq_text, frame, if_dropped, lane, room_text, max_bytes_text = unpack(ARGV, 1, 9)
 local gap_from, gap, gap_cause, keep_ms, max_result_bytes = unpack(ARGV, 10)
 local seq, room, max_bytes = tonumber(seq_text), tonumber(room_text), tonumber(max_bytes_text)
+local wrong = wrong_counts(5, 14) or wrong_numbers({ 2, 4, 8, 9, 13, 14 }, { 10 }) or wrong_lane(lane)
+  or wrong_keys({ 'cameras', 'active', 'frames:<1>', 'ledger:<1>:<2>', 'results' })
+  or wrong_gap(gap_from, gap, gap_cause, seq)
+if wrong then
+  return wrong
+end
 
 local current = tonumber(redis.call('HGET', cameras, camera) or 0)
 local state, produced_text, its_token = unpack(redis.call('HMGET', ledger, 'state', 'produced', 'token'))

@@ -28,6 +28,68 @@ local function go_on_when_memory_is_full(frames)
   redis.call('XACK', frames, GROUP, '0-0')
 end
 
+local function is_whole(text)
+  return text == '0' or string.find(text, '^[1-9]%d*$') and tonumber(text) <= 9007199254740991
+end
+
+local function bad_call(what, got)
+  local shown = got and ", got '" .. string.gsub(string.sub(got, 1, 60), '[^\32-\126]', '?') .. "'" or ''
+  return redis.error_reply('BADCALL ' .. what .. shown)
+end
+
+-- Callers are of many makers, and a script that stops halfway has written half: what is wrong with the form of a call
+-- is replied before the first write.
+local function wrong_counts(keys, arguments)
+  if #KEYS ~= keys or #ARGV ~= arguments then
+    return bad_call(string.format('%d keys and %d arguments are wanted, got %d and %d', keys, arguments, #KEYS, #ARGV))
+  end
+end
+
+-- `numbers` are the places of arguments that are whole numbers, `or_none` of those that may also be ''.
+local function wrong_numbers(numbers, or_none)
+  for _, place in ipairs(numbers) do
+    if not is_whole(ARGV[place]) then
+      return bad_call('argument ' .. place .. ' must be a whole number in decimal digits', ARGV[place])
+    end
+  end
+  for _, place in ipairs(or_none) do
+    if ARGV[place] ~= '' and not is_whole(ARGV[place]) then
+      return bad_call('argument ' .. place .. ' must be a whole number in decimal digits, or empty', ARGV[place])
+    end
+  end
+end
+
+-- `keys` are the names wanted, after the prefix that the first one tells; <2> is the second argument, '' any key.
+local function wrong_keys(keys)
+  local camera = ARGV[1]
+  if #camera > 64 or not string.find(camera, '^[A-Za-z0-9][A-Za-z0-9_.-]*$') then
+    return bad_call('a camera name is 1 to 64 of A-Z a-z 0-9 _ . - and starts with a letter or digit', camera)
+  end
+  local prefix = string.match(KEYS[1], '^.*:') or ''
+  for i, name in ipairs(keys) do
+    local wanted = prefix .. string.gsub(name, '<(%d)>', function(place) return ARGV[tonumber(place)] end)
+    if name ~= '' and KEYS[i] ~= wanted then
+      return bad_call('key ' .. i .. " must be '" .. wanted .. "'", KEYS[i])
+    end
+  end
+end
+
+-- The frames that a producer gave up on: the first of them, a packed record and its cause come together or not at all.
+local function wrong_gap(from, record, cause, until_seq)
+  if (from == '') ~= (record == '') or (from == '') ~= (cause == '') then
+    return bad_call('first seq, record and cause of frames given up on come together, or all are empty')
+  end
+  if from ~= '' and tonumber(from) >= until_seq then
+    return bad_call('frames given up on come before ' .. as_text(until_seq), from)
+  end
+end
+
+local function wrong_lane(lane)
+  if lane ~= 'live' and lane ~= 'every-frame' then
+    return bad_call('a lane is live or every-frame', lane)
+  end
+end
+
 local last_ms, last_number
 
 local function publish(results, record)

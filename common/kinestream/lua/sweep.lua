@@ -1,17 +1,20 @@
 -- One worker at a time looks after what others left behind: frames whose lease nobody renewed move to `returned`, from
--- where anybody takes them; workers that are long gone leave the group; results grow too old even when nobody commits.
--- KEYS  sweeper lock, results, frames streams
--- ARGV  worker, lease in ms, ms for which nobody else sweeps, ms that results are kept, bytes that results may have
+-- where anybody takes them; workers that are long gone leave the group; results and dead letters grow too old even when
+-- nobody commits.
+-- KEYS  sweeper lock, results, dead, frames streams
+-- ARGV  worker, lease in ms, ms for which nobody else sweeps, ms that results are kept, bytes that results may have,
+--       ms that dead letters are kept
 -- Reply number of frames moved, or -1: another worker has swept just now
 
-local lock, results = KEYS[1], KEYS[2]
-local worker, lease_ms, lock_ms, keep_ms, max_bytes = unpack(ARGV)
+local lock, results, dead = KEYS[1], KEYS[2], KEYS[3]
+local worker, lease_ms, lock_ms, keep_ms, max_bytes, keep_dead_ms = unpack(ARGV)
 lease_ms = tonumber(lease_ms)
 local gone_ms = 100 * lease_ms -- far beyond any pause between two of a living worker's reads
 if redis.call('EXISTS', lock) == 1 then
   return -1
 end
 trim_results(results, keep_ms, max_bytes) -- comes first: it needs no memory, and may be what makes room again
+redis.call('XTRIM', dead, 'MINID', as_text(math.max(0, now_us() / 1000 - tonumber(keep_dead_ms))))
 redis.call('SET', lock, worker, 'PX', lock_ms)
 
 local function move_expired(frames)
@@ -40,7 +43,7 @@ local function forget_gone_workers(frames)
 end
 
 local moved = 0
-for i = 3, #KEYS do
+for i = 4, #KEYS do
   moved = moved + move_expired(KEYS[i])
   forget_gone_workers(KEYS[i])
 end

@@ -4,14 +4,16 @@ Exact rather than fast: one decoding thread, because libav's frame threads lose 
 damaged file without a word, and its slice threads hide damage in VP9. Pixels are the stored ones; a sample
 aspect ratio (non-square pixels) is not applied.
 
+A recording on another machine is read in the same way, through a `RemoteFilm`.
+
 Not for: cameras and streams, which have no end, and no damage worth an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
@@ -53,7 +55,27 @@ class VideoInfo:
     average_fps: float | None
 
 
-def read_video(path: str | Path) -> Iterator[VideoFrame]:
+@dataclass(frozen=True, slots=True)
+class RemoteFilm:
+    """A recording behind a URL; errors call it `shown`, since the URL may hold a password.
+
+    `options` are libav's; they should hold a `protocol_whitelist`. `timeout_s` is for each single read.
+    """
+
+    url: str = field(repr=False)
+    shown: str
+    options: Mapping[str, str]
+    timeout_s: float
+
+    def __str__(self) -> str:
+        return self.shown
+
+
+Film = str | Path | RemoteFilm
+"""The path of a video file, or a recording behind a URL."""
+
+
+def read_video(film: Film) -> Iterator[VideoFrame]:
     """Yield the pictures of a video file in the order in which they are shown.
 
     Times are `pts × time_base`, not shifted to begin at 0. A frame without one (elementary streams) comes one
@@ -62,14 +84,14 @@ def read_video(path: str | Path) -> Iterator[VideoFrame]:
     so it does for an MP4 that is shorter than its index says. A file that is missing, is no video, or has no
     frame at all raises `SourceError` before anything is yielded.
     """
-    with _opened(path) as (container, stream):
-        yield from _timed(str(path), container, stream)
+    with _opened(film) as (container, stream):
+        yield from _timed(str(film), container, stream)
 
 
-def probe_video(path: str | Path) -> VideoInfo:
+def probe_video(film: Film) -> VideoInfo:
     """Read the head of a file and its first frame; raises `SourceError` as `read_video` does."""
-    with _opened(path) as (container, stream):
-        first = next(_timed(str(path), container, stream))
+    with _opened(film) as (container, stream):
+        first = next(_timed(str(film), container, stream))
         duration_s = None
         if stream.duration is not None and stream.time_base is not None:
             duration_s = float(stream.duration * stream.time_base)
@@ -85,14 +107,17 @@ def probe_video(path: str | Path) -> VideoInfo:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    if not Path(path).exists():
+def _opened(path: Film) -> Iterator[tuple[InputContainer, VideoStream]]:
+    if not isinstance(path, RemoteFilm) and not Path(path).exists():
         raise SourceError(f"there is no video file {path}")
     try:
-        # "file:" keeps a path from being taken for a URL; a playlist must not lead to other machines.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
-    except LIBAV_ERRORS as error:
-        raise SourceError(f"{path} cannot be read as a video: {reason(error)}") from error
+        if isinstance(path, RemoteFilm):
+            container = av.open(path.url, options=dict(path.options), timeout=path.timeout_s)
+        else:
+            # "file:" keeps a path from being taken for a URL; a playlist must not lead to other machines.
+            container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+    except LIBAV_ERRORS as error:  # not chained: libav's text repeats a URL with its password
+        raise SourceError(f"{path} cannot be read as a video: {reason(error)}") from None
     with container:
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams or container.format.name == "tty":  # libav plays any .txt as a film of its letters
@@ -158,7 +183,9 @@ def _decoded(
 
 
 def reason(error: Exception) -> str:
-    """What libav says went wrong, fit to follow a colon."""
+    """What libav says went wrong, fit to follow a colon; of a URL it says nothing."""
+    if isinstance(error, av.error.ExitError):  # "immediate exit requested": a timeout requested it
+        return "nothing came in time"
     words = str(getattr(error, "strerror", None) or error)
     return words[:1].lower() + words[1:]
 

@@ -6,32 +6,50 @@ Not for: reading anything itself; each kind of source has a file of its own besi
 from __future__ import annotations
 
 import re
+from glob import has_magic
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from kinestream.errors import SourceError
 from kinestream_ingest.pacing import Pace
-from kinestream_ingest.sources.source import Source, SourceFrame
+from kinestream_ingest.sources.readahead import TIMEOUT_S
+from kinestream_ingest.sources.source import NoPicture, Source, SourceFrame
 
-__all__ = ["Source", "SourceFrame", "open_source"]
+__all__ = ["TIMEOUT_S", "NoPicture", "Source", "SourceFrame", "open_source"]
 
-_KINDS = "a source is a video file, or testcard://?option=value&…"
+_KINDS = (
+    "a source is a video file, pictures (a folder, a pattern, images://…), a webcam (0, /dev/video0, "
+    "webcam://0), a camera at rtsp://… or http://…, or testcard://?option=value&…"
+)
 
 
-def open_source(text: str, *, pace: Pace | None = None) -> Source:
-    """Open what `text` names: the path of a video file, `file://…` or `testcard://…`.
+def open_source(text: str, *, pace: Pace | None = None, timeout_s: float = TIMEOUT_S) -> Source:
+    """Open what `text` names: files, pictures, a webcam, a network camera, the test card.
 
-    The first picture has been read when this returns. `pace` None leaves it to the source: a test card keeps
-    the clock as a camera does, a file is read as fast as its frames are taken.
+    The first picture has been read when this returns. `pace` None leaves it to the source: cameras and the
+    test card keep the clock, files are read as fast as their frames are taken. `timeout_s` is how long a
+    webcam or a network camera may send nothing, here and later.
     Raises `SourceError`, one line without credentials, for whatever is unknown, missing or undecodable.
     """
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
-    match scheme and scheme[1].lower():
+    match _scheme_of_path(text) if scheme is None else scheme[1].lower():
         case "testcard":
             from kinestream_ingest.sources.testcard import TestCardSource
 
             return TestCardSource(text, pace or "camera")
-        case None | "file":
+        case "webcam":
+            from kinestream_ingest.sources.webcam import WebcamSource
+
+            return WebcamSource(text, pace, timeout_s=timeout_s)
+        case "images":
+            from kinestream_ingest.sources.images import ImagesSource
+
+            return ImagesSource(text, pace)
+        case "rtsp" | "rtsps" | "http" | "https":
+            from kinestream_ingest.sources.network import open_network
+
+            return open_network(text, pace=pace, timeout_s=timeout_s)
+        case "file":
             from kinestream_ingest.sources.video_file import VideoFileSource
 
             path = _path(text) if scheme else text
@@ -40,6 +58,18 @@ def open_source(text: str, *, pace: Pace | None = None) -> Source:
             return VideoFileSource(path, pace or "unpaced")
         case unknown:
             raise SourceError(f"{unknown}:// is no kind of source that is known here; {_KINDS}")
+
+
+def _scheme_of_path(text: str) -> str:
+    """Which kind of source is meant by what is no URL."""
+    from kinestream_ingest.sources.images import SUFFIXES
+
+    path = Path(text)
+    if re.fullmatch(r"\d{1,3}", text) or text.startswith("/dev/"):
+        return "webcam"
+    if text and (path.is_dir() or path.suffix.lower() in SUFFIXES or (has_magic(text) and not path.exists())):
+        return "images"
+    return "file"
 
 
 def _path(url: str) -> str:

@@ -5,11 +5,24 @@ Not for: what becomes of a picture: encoding, naming and offering are the produc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from kinestream.errors import KinestreamError
 from kinestream.video import Image
+
+
+class NoPicture(KinestreamError):
+    """A frame has no picture, but the source goes on; `cause` is counted in the ledger, a few fixed words.
+
+    The text says more, for a log line; it is empty if the cause is no news.
+    """
+
+    def __init__(self, cause: str, text: str = "") -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +30,8 @@ class SourceFrame:
     """One picture of a source, and when it was made.
 
     `picture(label)` returns the picture: BGR, height×width×3. It may be drawn or read just then, so a frame
-    that is skipped costs nothing. A test card writes `label` into it, other sources ignore it.
+    that is skipped costs nothing; it raises `NoPicture` for a frame that is given up on. A test card writes
+    `label` into it, other sources ignore it.
     `captured_us` is wall clock in microseconds, `media_time_s` the position in a recording or None. Frames
     with the same number in `repeat` have the same picture, label aside, so it need be encoded only once.
     """
@@ -33,7 +47,7 @@ class Source(Protocol):
 
     Iterating yields its frames in order, blocks until the next one is there, and belongs in a thread; it
     raises `SourceError` if the source breaks. `close` ends it, from any thread: the iteration stops at the
-    next frame.
+    next frame. A source that is not iterated is closed all the same.
     """
 
     @property
@@ -47,6 +61,10 @@ class Source(Protocol):
     @property
     def live(self) -> bool:
         """Whether fresh matters more than complete: the lane, unless somebody says otherwise."""
+
+    @property
+    def returns(self) -> bool:
+        """Whether it may come back after it broke: a camera may, a file does not."""
 
     @property
     def width(self) -> int:
@@ -70,3 +88,8 @@ class Source(Protocol):
     def __iter__(self) -> Iterator[SourceFrame]: ...
 
     def close(self) -> None: ...
+
+
+def camera_name(text: str, otherwise: str = "video") -> str:
+    """The nearest name that a camera may have (see `kinestream.keys`); `otherwise` if nothing is left."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-_.")[:64].rstrip("-_.") or otherwise

@@ -34,6 +34,7 @@ class TestCardSource:
 
     name = "testcard"
     live = True
+    returns = False
 
     def __init__(self, url: str, pace: Pace = "camera") -> None:
         self._card = TestCard.parse(url)

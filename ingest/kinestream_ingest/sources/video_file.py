@@ -1,19 +1,18 @@
-"""A video file as a source: every frame with its true presentation time.
+"""A video file, here or behind a URL, as a source: every frame with its true presentation time.
 
 Not for: decoding (see `kinestream.video`).
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from kinestream.errors import SourceError
-from kinestream.video import VideoFrame, probe_video, read_video
+from kinestream.video import RemoteFilm, VideoFrame, probe_video, read_video
 from kinestream_ingest.pacing import Clock, Pace
-from kinestream_ingest.sources.source import SourceFrame
+from kinestream_ingest.sources.source import SourceFrame, camera_name
 
 
 class VideoFileSource:
@@ -26,13 +25,17 @@ class VideoFileSource:
     """
 
     live = False
+    returns = False
 
-    def __init__(self, path: str, pace: Pace = "unpaced") -> None:
-        self._path = Path(path)
+    def __init__(
+        self, film: str | RemoteFilm, pace: Pace = "unpaced", *, name: str = "", description: str = ""
+    ) -> None:
+        """`film` is a path, or a recording behind a URL, which needs a `name` and a `description`."""
+        self._film = film
         self._paced = pace != "unpaced"
-        info = probe_video(self._path)
-        self.name = camera_name(self._path.stem)
-        self.description = self._path.name
+        info = probe_video(film)
+        self.name = name or camera_name(Path(str(film)).stem)
+        self.description = description or Path(str(film)).name
         self.width, self.height = info.width, info.height
         self.frames = info.frames
         self.fps = info.average_fps
@@ -46,7 +49,7 @@ class VideoFileSource:
         began_us = time.time_ns() // 1000
         first_s: float | None = None
         try:
-            for frame in read_video(self._path):
+            for frame in read_video(self._film):
                 if first_s is None:
                     first_s = frame.media_time_s
                 if self._paced:
@@ -55,7 +58,7 @@ class VideoFileSource:
                     return
                 yield _source_frame(frame, began_us + round(1e6 * (frame.media_time_s - first_s)))
         except SourceError as error:  # it becomes a record for everybody to read
-            raise SourceError(str(error).replace(str(self._path), self.description)) from error
+            raise SourceError(str(error).replace(str(self._film), self.description)) from error
 
     def close(self) -> None:
         """End the iteration at its next frame."""
@@ -66,8 +69,3 @@ def _source_frame(frame: VideoFrame, captured_us: int) -> SourceFrame:
     return SourceFrame(
         picture=lambda label: frame.image, captured_us=captured_us, media_time_s=frame.media_time_s
     )
-
-
-def camera_name(text: str) -> str:
-    """The nearest name that a camera may have (see `kinestream.keys`)."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-_.")[:64] or "video"

@@ -1,67 +1,93 @@
-"""The engine: what turns a batch of letterboxed images into people. One protocol, one file an engine.
+"""Engines: one file each, all behind one protocol, found by entry point. Here the one for a model is opened.
 
-Not for: what an engine does inside (`rtmo.py`), nor for batching, leases or Redis: an engine knows none of
-them.
+Not for: what an engine must provide (`engine.py`), nor what one does inside.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
-from typing import Protocol
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from kinestream.messages import Person
+from kinestream.errors import EngineError, UsageError
+from kinestream_workers.engines.engine import Engine, EngineOptions, Image
+from kinestream_workers.engines.warmup import warm_up
 from kinestream_workers.models import resolve_model
-from kinestream_workers.preprocess import Letterbox
 
-__all__ = ["Engine", "open_engine"]
-
-
-class Engine(Protocol):
-    """What a worker needs of an engine; its methods block: they belong on a thread, not on the event loop."""
-
-    @property
-    def name(self) -> str:
-        """The model, as `PoseResult.model` names it."""
-
-    @property
-    def skeleton(self) -> str:
-        """The skeleton of every person it finds, a key of `kinestream.skeletons.SKELETONS`."""
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """(width, height) in pixels that images are letterboxed to."""
-
-    @property
-    def description(self) -> str:
-        """One line for an operator: which model came up on what, with how many threads."""
-
-    def new_batch(self, size: int) -> NDArray[np.float32]:
-        """A tensor [size, 3, H, W] for `preprocess.fill_slot` to fill: allocated once, then reused."""
-
-    def warm_up(self, max_batch: int) -> dict[int, float]:
-        """Run batches of up to `max_batch`, so that no frame pays for it; milliseconds by batch size."""
-
-    def infer(
-        self, tensor: NDArray[np.float32], letterboxes: Sequence[Letterbox]
-    ) -> list[tuple[Person, ...]]:
-        """The people in each of the tensor's first `len(letterboxes)` images, in source pixels, best first.
-
-        Blocks, without the GIL while the network runs. Raises `EngineError`; then nothing is known of any
-        image.
-        """
-
-
-def open_engine(model: str | os.PathLike[str], *, device: str = "auto", threads: int | None = None) -> Engine:
-    """Open the engine for a model (as `resolve_model` takes it) on `auto`, `cpu`, `cuda` or `cuda:N`.
-
-    `threads` is how many threads one batch may use on a CPU; None means the cores that this process may use.
-    Raises `ModelError` if the file is not there or breaks the contract, `EngineError` if the device does not
-    come up.
-    """
+if TYPE_CHECKING:  # so that mypy holds ours to the protocol
+    from kinestream_workers.engines.mediapipe import MediapipeEngine
     from kinestream_workers.engines.rtmo import RtmoEngine
 
-    return RtmoEngine(resolve_model(model), device=device, threads=threads)
+    _OURS: tuple[type[Engine], ...] = (RtmoEngine, MediapipeEngine)
+
+__all__ = ["Engine", "EngineOptions", "Image", "engine_class", "engine_names", "open_engine", "warm_up"]
+
+_log = logging.getLogger(__name__)
+
+GROUP = "kinestream.engines"
+"""Entry points of this group are engine classes; their names are what `--engine` takes."""
+
+
+def open_engine(
+    model: str | os.PathLike[str], options: EngineOptions | None = None, *, engine: str | None = None
+) -> Engine:
+    """Open a model (as `resolve_model` takes it) with the engine of that name, or the one for the file's
+    ending.
+
+    Raises `UsageError` if there is no such engine, `ModelError` if the file is not there or no such model,
+    `EngineError` if the engine cannot be loaded or does not come up.
+    """
+    path = resolve_model(model)
+    return engine_class(path, engine)(path, options or EngineOptions())
+
+
+def engine_class(path: Path, engine: str | None = None) -> type[Engine]:
+    """The engine of that name, or the one for the file's ending; loads no model, and raises as above."""
+    return _named(engine) if engine else _for_suffix(path.suffix)
+
+
+def engine_names() -> list[str]:
+    """The engines that are installed, Kinestream's own first."""
+    return [entry.name for entry in _entries()]
+
+
+def _entries() -> list[EntryPoint]:
+    """All engines, ours first: what another package installs never takes over what worked without it."""
+    found = entry_points(group=GROUP)
+    return sorted(
+        found, key=lambda entry: (entry.dist is None or entry.dist.name != "kinestream", entry.name)
+    )
+
+
+def _named(name: str) -> type[Engine]:
+    for entry in _entries():
+        if entry.name == name:
+            return _load(entry)
+    raise UsageError(f"there is no engine {name!r}; there are {', '.join(engine_names())}")
+
+
+def _for_suffix(suffix: str) -> type[Engine]:
+    taken = []
+    for entry in _entries():
+        try:
+            engine = _load(entry)
+        except EngineError as error:  # one that is broken must not take the others with it
+            _log.warning("%s", error)
+            continue
+        if suffix.lower() in engine.suffixes:
+            return engine
+        taken += [f"{ending} ({entry.name})" for ending in engine.suffixes]
+    raise UsageError(
+        f"no engine takes a model that ends in {suffix or 'nothing'}, there are {', '.join(taken)}; "
+        "one can be named with --engine"
+    )
+
+
+def _load(entry: EntryPoint) -> type[Engine]:
+    try:
+        loaded: type[Engine] = entry.load()
+    except Exception as error:  # whatever another package's module does on import
+        raise EngineError(f"the engine {entry.name} cannot be loaded: {error}") from error
+    return loaded

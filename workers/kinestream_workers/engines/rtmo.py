@@ -6,15 +6,15 @@ pixels of the input. N is another number at every run, rows may be padding (scor
 What comes out equals what rtmlib's `RTMO` returns for each image on the same file, but for its person of
 zeros where it finds nobody; a test holds that.
 
-Not for: opening sessions (`sessions.py`), filling tensors (`preprocess.py`), choosing the batch's size.
+Not for: opening sessions (`sessions.py`), the letterbox (`letterbox.py`), choosing the batch's size.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,25 +22,33 @@ from numpy.typing import NDArray
 from kinestream.errors import EngineError, ModelError
 from kinestream.messages import MAX_PEOPLE, Person
 from kinestream.skeletons import COCO17
+from kinestream_workers.engines.engine import EngineOptions, Image
+from kinestream_workers.engines.letterbox import PAD, letterbox_into
 from kinestream_workers.engines.nms import keep_best
 from kinestream_workers.engines.sessions import first_line, open_session
-from kinestream_workers.preprocess import PAD, Letterbox
 
 JOINTS = len(COCO17.names)
 
-QUICK_RUN_MS = 250.0
-"""Warm-up runs shorter than this are repeated: the first of a size pays for memory, which long ones hide."""
+
+@dataclass(frozen=True, slots=True)
+class RtmoBatch:
+    """A tensor [size, 3, H, W] of letterboxed images, and network pixels per image pixel of each."""
+
+    tensor: NDArray[np.float32]
+    ratios: list[float]
 
 
 class RtmoEngine:
     """One RTMO file in one onnxruntime session (see `kinestream_workers.engines.Engine` for the methods).
 
-    `fixed_batch` is the file's batch axis, None where it is dynamic. Raises `ModelError` if the file breaks
-    the contract, and what `open_session` raises. `infer` may be called from several threads.
+    `fixed_batch` is the file's batch axis, None where it is dynamic; `input_size` is (width, height) in
+    pixels. Raises `ModelError` if the file breaks the contract, and what `open_session` raises.
     """
 
-    def __init__(self, path: Path, *, device: str = "auto", threads: int | None = None) -> None:
-        self._session = open_session(path, device=device, threads=threads)
+    suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+
+    def __init__(self, path: Path, options: EngineOptions) -> None:
+        self._session = open_session(path, options)
         self.name = path.stem
         self.skeleton = COCO17.name
         self.fixed_batch, self.input_size = _check_contract(self._session, path)
@@ -55,44 +63,30 @@ class RtmoEngine:
             f"batch {self.fixed_batch or 'dynamic'}, {width}x{height}"
         )
 
-    def new_batch(self, size: int) -> NDArray[np.float32]:
-        """A tensor [size, 3, H, W], all padding."""
+    def new_batch(self, size: int) -> RtmoBatch:
+        """A tensor for `size` images, all padding."""
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
         width, height = self.input_size
-        return np.full((size, 3, height, width), PAD, np.float32)
+        return RtmoBatch(np.full((size, 3, height, width), PAD, np.float32), [1.0] * size)
 
-    def warm_up(self, max_batch: int) -> dict[int, float]:
-        """Run 1, 2, 4, … and `max_batch` blank images; returns the milliseconds of each size's faster run."""
-        tensor = self.new_batch(max_batch)
-        width, height = self.input_size
-        blank = Letterbox(1.0, self.input_size, (0.0, 0.0, float(width), float(height)))
-        self.infer(tensor, [blank])  # the very first run allocates and is never a measure of anything
-        costs_ms = {}
-        for size in sorted({max_batch, *(2**power for power in range(max_batch.bit_length()))}):
-            costs_ms[size] = self._timed_ms(tensor, [blank] * size)
-            if costs_ms[size] < QUICK_RUN_MS:
-                costs_ms[size] = min(costs_ms[size], self._timed_ms(tensor, [blank] * size))
-        return costs_ms
+    def fill(self, batch: RtmoBatch, slot: int, image: Image) -> None:
+        """Letterbox an image into its slot."""
+        batch.ratios[slot] = letterbox_into(image, batch.tensor[slot])
 
-    def infer(
-        self, tensor: NDArray[np.float32], letterboxes: Sequence[Letterbox]
-    ) -> list[tuple[Person, ...]]:
-        """People of the first `len(letterboxes)` images; a fixed batch axis is run chunk by chunk."""
-        if len(letterboxes) > len(tensor):
-            raise ValueError(f"{len(letterboxes)} letterboxes for a tensor of {len(tensor)} images")
-        step = self.fixed_batch or max(1, len(letterboxes))
+    def infer(self, batch: RtmoBatch, slots: Sequence[int]) -> list[tuple[Person, ...]]:
+        """People of these slots; a fixed batch axis is run chunk by chunk."""
+        step = self.fixed_batch or max(1, len(slots))
         people: list[tuple[Person, ...]] = []
-        for start in range(0, len(letterboxes), step):
-            chunk = letterboxes[start : start + step]
-            dets, keypoints = self._run(tensor[start : start + len(chunk)])
-            people.extend(map(_people, dets, keypoints, chunk))  # ends with chunk: padding has no letterbox
+        for start in range(0, len(slots), step):
+            chunk = slots[start : start + step]
+            dets, keypoints = self._run(_rows(batch.tensor, chunk))
+            ratios = [batch.ratios[slot] for slot in chunk]
+            people.extend(map(_people, dets, keypoints, ratios))  # ends with ratios: padding has none
         return people
 
-    def _timed_ms(self, tensor: NDArray[np.float32], letterboxes: Sequence[Letterbox]) -> float:
-        started = time.perf_counter()
-        self.infer(tensor, letterboxes)
-        return (time.perf_counter() - started) * 1000
+    def close(self) -> None:
+        """Nothing to do: the session goes with the engine."""
 
     def _run(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if self.fixed_batch and len(images) < self.fixed_batch:
@@ -113,21 +107,25 @@ class RtmoEngine:
         return dets, keypoints
 
 
-def _people(
-    dets: NDArray[np.float32], keypoints: NDArray[np.float32], letterbox: Letterbox
-) -> tuple[Person, ...]:
-    """One image's rows [N, 5] and [N, 17, 3], in network pixels, as people in source pixels, best first."""
-    image_boxes = letterbox.to_image(dets[:, :4])
-    kept = keep_best(image_boxes, dets[:, 4])[:MAX_PEOPLE]  # a message holds no more
+def _rows(tensor: NDArray[np.float32], slots: Sequence[int]) -> NDArray[np.float32]:
+    """The images of these slots: a view where they lie side by side, as nearly always, else a copy."""
+    first, count = slots[0], len(slots)
+    if list(slots) == list(range(first, first + count)):
+        return tensor[first : first + count]
+    return tensor[list(slots)]
+
+
+def _people(dets: NDArray[np.float32], keypoints: NDArray[np.float32], ratio: float) -> tuple[Person, ...]:
+    """One image's rows [N, 5] and [N, 17, 3], in network pixels, as people in image pixels, best first."""
+    boxes = dets[:, :4] / ratio  # float32, as rtmlib's
+    kept = keep_best(boxes, dets[:, 4])[:MAX_PEOPLE]  # a message holds no more
     if not kept.size:
         return ()
-    boxes = letterbox.to_source(image_boxes[kept].reshape(-1, 2, 2)).reshape(-1, 4)
-    joints = np.empty((len(kept), JOINTS, 3))
-    joints[:, :, :2] = letterbox.to_source(letterbox.to_image(keypoints[kept, :, :2]))
-    joints[:, :, 2] = keypoints[kept, :, 2]
-    if not all(np.isfinite(numbers).all() for numbers in (boxes, dets[kept, 4], joints)):
+    joints = keypoints[kept]
+    joints[:, :, :2] /= ratio
+    if not all(np.isfinite(numbers).all() for numbers in (boxes[kept], dets[kept, 4], joints)):
         raise EngineError("the network gave a box, score or keypoint that is not a finite number")
-    rows = zip(boxes.tolist(), dets[kept, 4].tolist(), joints.tolist(), strict=True)
+    rows = zip(boxes[kept].tolist(), dets[kept, 4].tolist(), joints.tolist(), strict=True)
     return tuple(
         Person(box=(x1, y1, x2, y2), score=score, keypoints=tuple((x, y, s) for x, y, s in points))
         for (x1, y1, x2, y2), score, points in rows

@@ -1,51 +1,49 @@
 """An onnxruntime session for this machine: which device, how many threads, and what it did not say by itself.
 
-The one place that imports onnxruntime. Its CUDA part is kept thin: it was written against the documentation
-and has never run on a GPU, only as far as "asked for CUDA, and CUDA did not come up".
+The one place that imports onnxruntime. Accelerators are kept thin: what `devices.py` says of them holds here.
 
-Not for: what a model's inputs and outputs mean (see `rtmo.py`).
+Not for: what a device's name means (`devices.py`), nor a model's inputs and outputs (`rtmo.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
-import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kinestream.errors import EngineError, ModelError, UsageError
+from kinestream.errors import EngineError, ModelError
+from kinestream_workers.engines.devices import CPU, OPENVINO, Device, parse_device
+from kinestream_workers.engines.engine import EngineOptions
 
 logger = logging.getLogger(__name__)
 
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
+_LOG_FATAL_ONLY, _LOG_WARNINGS = 4, 2  # onnxruntime's log levels; the second one is its default
 
 LOG_ERRORS_ONLY = 3
 """onnxruntime's log level. Its default warns at every run of a file whose number of people varies."""
 
 
-def open_session(path: Path, *, device: str = "auto", threads: int | None = None) -> Any:
-    """Open an `onnxruntime.InferenceSession`; `device` and `threads` as `open_engine` takes them.
+def open_session(path: Path, options: EngineOptions) -> Any:
+    """Open an `onnxruntime.InferenceSession` on the device that was asked for, or with a warning on the CPU.
 
-    Raises `UsageError` for another `device` or `threads` below 1, `ModelError` if the file is no model that
-    onnxruntime can run, `EngineError` if CUDA was asked for and is not there or did not come up. With `auto`,
-    a CUDA that does not come up is a warning and the CPU takes over.
+    Raises `UsageError` for an unknown device, `ModelError` if the file is no model that onnxruntime can run,
+    `EngineError` if the device is required and is not there or does not come up.
     """
-    _import_onnxruntime()
-    index = _cuda_index(device)
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads must be at least 1, got {threads}")
-    if index is not None:
-        try:
-            return _cuda_session(path, index, threads)
-        except EngineError as error:
-            on_cpu = _cpu_session(path, threads)  # a broken file is no fault of the device: this says so
-            if device != "auto":
-                raise
-            logger.warning("%s; using the CPU", error)
-            return on_cpu
-    return _cpu_session(path, threads)
+    device = parse_device(options.device, _import_onnxruntime().get_available_providers())
+    if device is None:
+        return _cpu_session(path, options.threads)
+    try:
+        return _device_session(path, device, options.threads)
+    except EngineError as error:
+        on_cpu = _cpu_session(path, options.threads)  # a broken file is no fault of the device: this says so
+        if options.require_device:
+            raise
+        logger.warning("%s; using the CPU", error)
+        return on_cpu
 
 
 def first_line(error: BaseException) -> str:
@@ -95,18 +93,6 @@ def _import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _cuda_index(device: str) -> int | None:
-    """The index of the GPU to try, None for the CPU."""
-    if device == "cpu":
-        return None
-    if device == "auto":
-        return 0 if CUDA in _import_onnxruntime().get_available_providers() else None
-    asked = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", device)
-    if asked is None:
-        raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
-    return int(asked[1] or 0)
-
-
 def _options(threads: int | None) -> Any:
     options = _import_onnxruntime().SessionOptions()
     options.intra_op_num_threads = threads or usable_cores()
@@ -127,22 +113,53 @@ def _cpu_session(path: Path, threads: int | None) -> Any:
         raise ModelError(f"onnxruntime cannot load {path}: {first_line(error)}") from error
 
 
-def _cuda_session(path: Path, index: int, threads: int | None) -> Any:
-    """A session on one GPU, or `EngineError`: by itself onnxruntime would quietly come up on the CPU."""
+def _device_session(path: Path, device: Device, threads: int | None) -> Any:
+    """A session on an accelerator, or `EngineError`: onnxruntime by itself would quietly take the CPU."""
     onnxruntime = _import_onnxruntime()
-    if CUDA not in onnxruntime.get_available_providers():
-        raise EngineError(f"cuda:{index}: this onnxruntime has no CUDA (the package onnxruntime-gpu has it)")
-    # Batches come in every size; the default search would time all algorithms anew for each of them.
-    on_gpu = (CUDA, {"device_id": str(index), "cudnn_conv_algo_search": "HEURISTIC"})
-    try:
-        onnxruntime.preload_dlls()  # CUDA and cuDNN from pip's nvidia-* packages, where they are installed
-        session = onnxruntime.InferenceSession(
-            path, _options(threads), providers=[on_gpu, CPU], enable_fallback=0
-        )
-    except Exception as error:
-        raise EngineError(f"cuda:{index} did not come up: {first_line(error)}") from error
-    if session.get_providers()[0] != CUDA:
+    if device.provider not in onnxruntime.get_available_providers():
         raise EngineError(
-            f"cuda:{index} did not come up: onnxruntime fell back to {session.get_providers()[0]}"
+            f"{device.name}: this onnxruntime has no {device.provider} (the package {device.package} has it)"
+        )
+    providers = [_with_threads(*provider, threads) for provider in device.providers]
+    try:
+        with _silenced(onnxruntime):
+            onnxruntime.preload_dlls()  # CUDA and cuDNN from pip's nvidia-* packages, if they are there
+            session = onnxruntime.InferenceSession(
+                path, _options(threads), providers=[*providers, CPU], enable_fallback=0
+            )
+    except Exception as error:
+        raise EngineError(f"{device.name} did not come up: {_cause(error)}") from error
+    came_up = session.get_providers()[0]
+    if came_up != device.provider:
+        raise EngineError(
+            f"{device.name} did not come up, and onnxruntime took {came_up}: its driver or one of its "
+            "libraries is missing (kinestream -v shows which)"
         )
     return session
+
+
+def _with_threads(name: str, options: dict[str, Any], threads: int | None) -> tuple[str, dict[str, Any]]:
+    """A provider's options; OpenVINO has threads of its own, which the session's number does not reach."""
+    if name == OPENVINO:
+        options = {**options, "num_of_threads": str(threads or usable_cores())}
+    return name, options
+
+
+@contextlib.contextmanager
+def _silenced(onnxruntime: Any) -> Iterator[None]:
+    """Keep onnxruntime from telling at length, on stdout and stderr, what we tell in a line; `-v` lets it."""
+    if logger.isEnabledFor(logging.DEBUG):
+        yield
+        return
+    onnxruntime.set_default_logger_severity(_LOG_FATAL_ONLY)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        onnxruntime.set_default_logger_severity(_LOG_WARNINGS)
+
+
+def _cause(error: BaseException) -> str:
+    """The last line of an error of onnxruntime: the first ones say where in C++ it arose."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1][:300]

@@ -1,7 +1,4 @@
-"""Frames into tensor slots: what decodes to what, what is refused and how, and the way back for coordinates.
-
-That the letterbox equals rtmlib's is shown in `test_rtmo_parity.py`.
-"""
+"""A frame's bytes into an image: what decodes to what, what is refused, and people back into its source."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from kinestream.errors import MessageError
-from kinestream.messages import Codec, Frame
-from kinestream_workers.preprocess import PAD, Letterbox, decode, fill_slot, letterbox_into
+from kinestream.messages import Codec, Frame, Person
+from kinestream_workers.decoding import decode, in_source
 
 GRADIENT = np.dstack(
     np.broadcast_arrays(np.linspace(0, 255, 60), np.linspace(0, 255, 40)[:, None], 9.0)
@@ -117,62 +114,21 @@ def test_a_size_other_than_the_headers_is_refused(monkeypatch: pytest.MonkeyPatc
         decode(frame)
 
 
-def test_a_slot_is_reused_whatever_was_in_it() -> None:
-    slot = np.full((3, 96, 128), np.nan, np.float32)
-    for shape in [(40, 60), (60, 20), (10, 200), (96, 128), (500, 30), (40, 60)]:
-        image = np.full((*shape, 3), (10, 20, 30), np.uint8)
-        letterbox_into(image, slot)
-        inside = slot[0] == 10
-        height, width = inside.any(axis=1).sum(), inside.any(axis=0).sum()
-        assert (slot[:, :height, :width] == np.array([10, 20, 30])[:, None, None]).all()
-        assert (slot[:, height:] == PAD).all() and (slot[:, :, width:] == PAD).all()
-        assert height == 96 or width == 128
+PERSON = Person(box=(0, 0, 30, 20), score=0.5, keypoints=((60, 40, 1.0), (0, 10, 0.25)))
 
 
-def test_only_its_own_slot_is_written() -> None:
-    tensor = np.zeros((3, 3, 64, 64), np.float32)
-    letterbox_into(GRADIENT, tensor[1])
-    assert tensor[1].all(axis=0).any() and not tensor[0].any() and not tensor[2].any()
+def test_people_of_a_frame_that_shows_its_whole_source_stay_as_they_are() -> None:
+    assert in_source([PERSON], frame_of(GRADIENT.tobytes(), "raw")) == (PERSON,)
+    assert in_source([], frame_of(GRADIENT.tobytes(), "raw")) == ()
 
 
-def test_the_scale_is_truncated_as_rtmlib_does() -> None:
-    slot = np.empty((3, 640, 640), np.float32)
-    letterbox = letterbox_into(np.zeros((994, 1768, 3), np.uint8), slot)
-    assert letterbox.ratio == 640 / 1768
-    assert (slot[0, :359] == 0).all() and (slot[0, 359:] == PAD).all()  # 994 × ratio is 359.8
-
-
-def test_a_very_long_image_keeps_a_pixel() -> None:
-    slot = np.empty((3, 64, 64), np.float32)
-    letterbox = letterbox_into(np.zeros((1, 900, 3), np.uint8), slot)
-    assert letterbox.ratio == 64 / 900
-    assert (slot[:, 0] == 0).all() and (slot[:, 1:] == PAD).all()
-
-
-def test_coordinates_come_back_into_the_whole_image() -> None:
-    letterbox = letterbox_into(np.zeros((720, 1280, 3), np.uint8), np.empty((3, 640, 640), np.float32))
-    corners = np.array([[0, 0], [640, 360], [320.25, 10]], np.float32)
-    there = letterbox.to_source(letterbox.to_image(corners))
-    np.testing.assert_array_equal(there, [[0, 0], [1280, 720], [640.5, 20]])
-
-
-def test_coordinates_come_back_through_crop_and_resize() -> None:
+def test_people_come_back_through_crop_and_resize() -> None:
     """The view's own corners are found at its corners in the source, though the image was encoded smaller."""
-    image = np.zeros((300, 400, 3), np.uint8)
-    view = (100.5, 50.0, 1200.0, 900.0)
-    letterbox = letterbox_into(image, np.empty((3, 640, 640), np.float32), view)
-    assert letterbox == Letterbox(1.6, (400, 300), view)
-    ends = np.array([[0, 0], [640, 480]], np.float32)
-    there = letterbox.to_source(letterbox.to_image(ends))
-    np.testing.assert_allclose(there, [[100.5, 50], [1300.5, 950]], atol=1e-3)
-
-
-def test_fill_slot_takes_the_frames_view() -> None:
     frame = Frame(
-        camera="c", run=1, seq=0, captured_us=0, width=640, height=480, view=(40, 20, 120, 80), codec="png",
-        data=encoded(GRADIENT, ".png"), lane="live",
+        camera="c", run=1, seq=0, captured_us=0, width=640, height=480, view=(40.5, 20, 120, 160),
+        codec="png", data=encoded(GRADIENT, ".png"), lane="live",
     )  # fmt: skip
-    slot = np.empty((3, 64, 64), np.float32)
-    letterbox = fill_slot(frame, slot)
-    assert letterbox == Letterbox(64 / 60, (60, 40), (40, 20, 120, 80))
-    np.testing.assert_allclose(slot[:, 0, 0], GRADIENT[0, 0], atol=2)
+    (person,) = in_source([PERSON], frame)
+    assert person.box == (40.5, 20, 100.5, 100)
+    assert person.keypoints == ((160.5, 180, 1.0), (40.5, 60, 0.25))
+    assert person.score == 0.5

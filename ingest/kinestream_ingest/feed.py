@@ -1,0 +1,235 @@
+"""One camera for as long as somebody wants it: what breaks is opened again, and goes on as a new run.
+
+A file is read once. A camera that broke after it was live (unplugged, rebooted, out of reach) has ended its
+run with the cause; from then on it is tried again, at growing intervals, until it is back or this process is
+told to stop. What it would have sent meanwhile never was: no frame has a number for it, the times tell.
+
+Not for: one connection of it (see `producer.py`), nor a Redis that goes away (see `offering.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from redis.asyncio import Redis
+
+from kinestream.delivery import Limits, untyped
+from kinestream.errors import Fenced, SourceError
+from kinestream.keys import Keys
+from kinestream.messages import Lane
+from kinestream.redis import through_outages
+from kinestream_ingest.encoder import Encoder
+from kinestream_ingest.offering import Offering
+from kinestream_ingest.pacing import Thinning
+from kinestream_ingest.producer import Producer, SourceBroke
+from kinestream_ingest.sources import Source
+
+FIRST_PAUSE_S = 0.5
+"""Before the first try: a camera whose connection was cut is there again at once."""
+
+LONGEST_PAUSE_S = 30.0
+"""Between two tries: a camera that boots takes a minute, and must not be asked for a login every second."""
+
+STEADY_S = 10.0
+"""A connection that held for so long was a good one: after it the pauses begin anew. One that breaks at once,
+again and again, does not make a run every half second."""
+
+_log = logging.getLogger(__name__)
+
+
+class Backoff:
+    """How long to wait before the next try: doubled from try to try, with jitter."""
+
+    def __init__(self) -> None:
+        self._next_s = FIRST_PAUSE_S
+
+    def held(self, seconds: float) -> None:
+        """Tell for how long the last connection held."""
+        if seconds >= STEADY_S:
+            self._next_s = FIRST_PAUSE_S
+
+    def pause_s(self) -> float:
+        """Seconds to wait now; between half of the interval and all of it."""
+        longest, self._next_s = self._next_s, min(2 * self._next_s, LONGEST_PAUSE_S)
+        return random.uniform(0.5, 1) * longest
+
+
+class Feed:
+    """One camera, connection after connection; make one in a running event loop, then `produce`.
+
+    `seen` and `offered` count all its frames; `offering` and `source` are those of the newest connection.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        source: Source,
+        *,
+        camera: str,
+        lane: Lane,
+        reopen: Callable[[], Source] | None = None,
+        encoder: Encoder | None = None,
+        thinning: Thinning | None = None,
+        stop: asyncio.Event | None = None,
+        keys: Keys | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """`reopen` opens the source again, in a thread, and raises `SourceError`; None for what is read once.
+
+        Raises `UsageError` for a camera name that is not allowed.
+        """
+        self._redis = redis
+        self._reopen = reopen
+        self._stop = stop or asyncio.Event()
+        self._keys = keys or Keys()
+        self._produce_from = partial(
+            Producer,
+            redis,
+            camera=camera,
+            lane=lane,
+            encoder=encoder or Encoder(),
+            thinning=thinning or Thinning(),
+            stop=self._stop,
+            keys=self._keys,
+            limits=limits,
+        )
+        self._producer = self._produce_from(source)
+        self._seen = self._offered = 0
+        self._runs: list[int] = []
+        self._away_since: float | None = None
+
+    @property
+    def seen(self) -> int:
+        """How many frames the source has given so far, skipped ones included."""
+        return self._seen + self._producer.seen
+
+    @property
+    def offered(self) -> int:
+        """How many frames Redis has acknowledged so far."""
+        return self._offered + self._producer.offered
+
+    @property
+    def away_s(self) -> float:
+        """For how long the source has been away by now, in seconds; 0 while it is there."""
+        return 0.0 if self._away_since is None else time.monotonic() - self._away_since
+
+    @property
+    def offering(self) -> Offering:
+        return self._producer.offering
+
+    @property
+    def source(self) -> Source:
+        return self._producer.source
+
+    @property
+    def runs(self) -> list[int]:
+        """The numbers of its runs so far, oldest first."""
+        return self._runs + [run.number for run in self.offering.runs]
+
+    async def produce(self) -> None:
+        """Offer the source's frames until it ends, or for ever if it can be opened again, until told to stop.
+
+        Raises what `Producer.produce` raises; `SourceBroke` only if the source is not opened again.
+        """
+        backoff = Backoff()
+        while True:
+            began = time.monotonic()
+            try:
+                return await self._producer.produce()
+            except SourceBroke as error:
+                if self._reopen is None:
+                    raise
+                cause = str(error)
+            if self._stop.is_set():
+                return None
+            _log.warning("%s; trying again until it is back", cause)
+            self._away_since = time.monotonic()
+            backoff.held(self._away_since - began)
+            source = await self._open_again(self._reopen, backoff)
+            if source is None:
+                return None
+            self._seen, self._offered, self._runs = self.seen, self.offered, self.runs
+            self._producer = self._produce_from(source)
+
+    async def _open_again(self, reopen: Callable[[], Source], backoff: Backoff) -> Source | None:
+        """Try until the source is open again; None when told to stop. Raises `Fenced`."""
+        camera, told = self.offering.camera, ""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), backoff.pause_s())
+            if self._stop.is_set():
+                return None
+            await self._check_not_fenced()
+            try:
+                source = await opened(reopen, self._stop)
+            except SourceError as error:
+                if str(error) != told:
+                    _log.warning("%s: still away: %s", camera, error)
+                told = str(error)
+                continue
+            if source is not None:
+                _log.warning("%s: back after %.1f s", camera, self.away_s)
+                self._away_since = None
+            return source
+
+    async def _check_not_fenced(self) -> None:
+        """Raise `Fenced` if somebody else has begun a run of this camera while it was away."""
+        offering, last = self.offering, self.runs[-1]
+        stored = await through_outages(
+            lambda: untyped(self._redis).hget(self._keys.cameras, offering.camera),
+            what=f"looking after {offering.camera}",
+            stop=self._stop,
+        )
+        if int(stored or 0) > last:
+            raise Fenced(
+                f"{offering.camera}: run {last} is over, a newer run of this camera has begun elsewhere"
+            )
+
+
+async def opened(open_it: Callable[[], Source], stop: asyncio.Event) -> Source | None:
+    """Open a source in a thread, and return it; None if `stop` is set first, and then it is closed again.
+
+    The thread is a daemon: a camera that does not answer must not keep a process that was told to stop.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[Source] = loop.create_future()
+
+    def tell(source: Source | None, error: Exception | None) -> None:
+        if outcome.cancelled():
+            if source is not None:
+                source.close()
+        elif error is not None:
+            outcome.set_exception(error)
+        elif source is not None:
+            outcome.set_result(source)
+
+    def run() -> None:
+        source: Source | None = None
+        error: Exception | None = None
+        try:
+            source = open_it()
+        except Exception as failure:  # the loop raises it
+            error = failure
+        with contextlib.suppress(RuntimeError):  # the loop was closed: the process ends
+            loop.call_soon_threadsafe(tell, source, error)
+
+    threading.Thread(target=run, name="opening", daemon=True).start()
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        waited: list[asyncio.Future[Any]] = [outcome, stopping]
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not outcome.done():
+            outcome.cancel()
+    if outcome.cancelled():
+        return None
+    return outcome.result()

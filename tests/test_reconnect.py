@@ -1,0 +1,235 @@
+"""A camera that breaks and comes back: each connection is a run whose end says why, and the books balance."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import threading
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from redis.asyncio import Redis
+
+from delivering import Delivery
+from kinestream.errors import Fenced, SourceError
+from kinestream.keys import Keys
+from kinestream_ingest import feed as feed_module
+from kinestream_ingest import progress
+from kinestream_ingest.feed import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, Backoff, Feed, opened
+from kinestream_ingest.producer import SourceBroke
+from kinestream_ingest.sources import Source
+from scripted import ScriptedSource, scripted_frame
+from waiting import wait_until
+
+
+class TestBackoff:
+    def test_doubles_with_jitter_up_to_a_limit(self) -> None:
+        backoff, longest = Backoff(), FIRST_PAUSE_S
+        for _ in range(12):
+            assert longest / 2 <= backoff.pause_s() <= longest
+            longest = min(2 * longest, LONGEST_PAUSE_S)
+        assert longest == LONGEST_PAUSE_S
+
+    def test_begins_anew_after_a_connection_that_held(self) -> None:
+        backoff = Backoff()
+        for _ in range(5):
+            backoff.pause_s()
+        backoff.held(STEADY_S)
+        assert backoff.pause_s() <= FIRST_PAUSE_S
+
+    def test_goes_on_after_one_that_broke_at_once(self) -> None:
+        backoff = Backoff()
+        for _ in range(5):
+            backoff.pause_s()
+        backoff.held(STEADY_S / 2)
+        assert backoff.pause_s() >= 16 * FIRST_PAUSE_S
+
+    def test_jitters(self) -> None:
+        assert len({Backoff().pause_s() for _ in range(5)}) > 1
+
+
+class Camera:
+    """Opens as a test says: `sources` are connections, an error is a try that fails; then it is away."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+        self.outcomes: list[ScriptedSource | Exception] = []
+
+    def __call__(self) -> Source:
+        self.tries += 1
+        if not self.outcomes:
+            raise SourceError("it is away")
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+@pytest.fixture
+def delivery(redis: Redis, keys: Keys) -> Delivery:
+    return Delivery(redis, keys)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tries follow one another at once."""
+    monkeypatch.setattr(feed_module, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(feed_module, "LONGEST_PAUSE_S", 0.02)
+
+
+class Feeding:
+    """A feed under way, in a task; its first connection is `first`."""
+
+    def __init__(self, delivery: Delivery, reopen: Callable[[], Source] | None) -> None:
+        self.first = ScriptedSource()
+        self.stop = asyncio.Event()
+        self.feed = Feed(
+            delivery.redis,
+            self.first,
+            camera="cam",
+            lane="every-frame",
+            reopen=reopen,
+            stop=self.stop,
+            keys=delivery.keys,
+            limits=delivery.limits,
+        )
+        self.task = asyncio.create_task(self.feed.produce())
+
+    async def offered(self, count: int) -> None:
+        await wait_until(lambda: self.feed.offered >= count, f"{count} frames to be offered")
+
+
+@pytest.fixture
+def camera() -> Camera:
+    return Camera()
+
+
+@pytest.fixture
+async def feeding(delivery: Delivery, camera: Camera, quick: None) -> AsyncIterator[Feeding]:
+    under_way = Feeding(delivery, camera)
+    yield under_way
+    under_way.stop.set()
+    await asyncio.wait([under_way.task], timeout=20)
+
+
+async def test_goes_on_as_a_new_run(delivery: Delivery, camera: Camera, feeding: Feeding) -> None:
+    second = ScriptedSource()
+    camera.outcomes = [SourceError("it boots"), second]
+    feeding.first.give(scripted_frame(0), scripted_frame(1), SourceError("the cable is out"))
+    await wait_until(lambda: len(feeding.feed.runs) == 2, "a new run")
+    second.give(scripted_frame(2))
+    await feeding.offered(3)
+    assert (feeding.feed.seen, feeding.feed.offered, feeding.feed.away_s) == (3, 3, 0)
+    feeding.stop.set()
+    await feeding.task
+    assert camera.tries == 2
+    old, new = feeding.feed.runs
+    assert old < new
+    ends = [(r.run, r.seq, r.cause) for r in await delivery.records() if r.status == "end"]
+    assert ends == [(old, 2, "source-failed: the cable is out"), (new, 1, "stopped")]
+    assert (await delivery.ledger(feeding.feed.offering.run)).produced == 1
+
+
+async def test_what_is_said_of_it(camera: Camera, feeding: Feeding, caplog: pytest.LogCaptureFixture) -> None:
+    second = ScriptedSource()
+    camera.outcomes = [SourceError("it boots")] * 3 + [SourceError("401")] * 2 + [second]
+    feeding.first.give(scripted_frame(0), SourceError("the cable is out"))
+    await wait_until(lambda: len(feeding.feed.runs) == 2, "a new run")
+    said = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert said[:3] == [
+        "cam: the source ended early: the cable is out; trying again until it is back",
+        "cam: still away: it boots",
+        "cam: still away: 401",
+    ]
+    assert said[3].startswith("cam: back after ")
+    assert len(said) == 4
+
+
+async def test_a_stop_while_it_is_away_is_a_clean_end(
+    delivery: Delivery, camera: Camera, feeding: Feeding
+) -> None:
+    feeding.first.give(scripted_frame(0), SourceError("the cable is out"))
+    assert feeding.feed.away_s == 0
+    await wait_until(lambda: camera.tries > 2, "several tries")
+    assert feeding.feed.away_s > 0
+    feeding.stop.set()
+    await feeding.task
+    assert [r.cause for r in await delivery.records()] == ["source-failed: the cable is out"]
+
+
+async def test_the_progress_says_that_it_is_away(
+    delivery: Delivery,
+    camera: Camera,
+    feeding: Feeding,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(progress, "_LOG_INTERVAL_S", 0.02)
+    caplog.set_level(logging.INFO)
+    feeding.first.give(scripted_frame(0), SourceError("the cable is out"))
+    async with progress.shown_progress(feeding.feed, delivery.redis, keys=delivery.keys):
+        line = r"cam: 1 frames read, away for \d+ s, 1 in flight"
+        await wait_until(lambda: re.search(line, caplog.text), "that line")
+
+
+async def test_a_source_that_simply_ends_is_not_opened_again(
+    delivery: Delivery, camera: Camera, feeding: Feeding
+) -> None:
+    feeding.first.give(scripted_frame(0))
+    feeding.first.end()
+    await feeding.task
+    assert camera.tries == 0
+
+
+async def test_without_reconnecting_it_fails(delivery: Delivery) -> None:
+    feeding = Feeding(delivery, None)
+    feeding.first.give(scripted_frame(0), SourceError("the cable is out"))
+    with pytest.raises(SourceBroke, match="cam: the source ended early: the cable is out"):
+        await feeding.task
+
+
+async def test_a_bug_is_not_a_camera_that_is_away(camera: Camera, feeding: Feeding) -> None:
+    feeding.first.give(scripted_frame(0), ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError):
+        await feeding.task
+    assert camera.tries == 0
+
+
+async def test_who_takes_over_meanwhile_keeps_the_camera(
+    delivery: Delivery, camera: Camera, feeding: Feeding
+) -> None:
+    feeding.first.give(scripted_frame(0), SourceError("the cable is out"))
+    await wait_until(lambda: camera.tries > 0, "a try")
+    other = await delivery.begin("every-frame")
+    with pytest.raises(Fenced, match="a newer run of this camera has begun elsewhere"):
+        await feeding.task
+    await delivery.offer(other, 0)  # it was not fenced
+
+
+class TestOpened:
+    async def test_gives_the_source(self) -> None:
+        source = ScriptedSource()
+        assert await opened(lambda: source, asyncio.Event()) is source
+
+    async def test_raises_what_it_raises(self) -> None:
+        def fail() -> Source:
+            raise SourceError("no camera")
+
+        with pytest.raises(SourceError, match="no camera"):
+            await opened(fail, asyncio.Event())
+
+    async def test_a_stop_leaves_it_alone_and_closes_what_comes_too_late(self) -> None:
+        stop, go_on, source = asyncio.Event(), threading.Event(), ScriptedSource()
+
+        def slow() -> Source:
+            assert go_on.wait(20)
+            return source
+
+        opening = asyncio.create_task(opened(slow, stop))
+        await asyncio.sleep(0)
+        stop.set()
+        assert await opening is None
+        assert not source.closed
+        go_on.set()
+        await wait_until(lambda: source.closed, "the camera to be given back")

@@ -1,0 +1,48 @@
+"""Warm-up, and what a batch costs: measured for every engine in the same way, through its own methods.
+
+Not for: choosing the size of a batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kinestream_workers.engines.engine import Engine, Image
+
+QUICK_RUN_MS = 250.0
+"""Runs shorter than this are repeated: the first one of a size pays for memory, which long ones hide."""
+
+_ROWS, _COLUMNS = 480, 640
+
+
+def blank_image() -> Image:
+    """A grey picture with nobody in it."""
+    return np.full((_ROWS, _COLUMNS, 3), 114, np.uint8)
+
+
+def warm_up(engine: Engine, max_batch: int) -> dict[int, float]:
+    """Run 1, 2, 4, … and `max_batch` blank images, so that no frame pays for what only the first runs cost.
+
+    Returns the milliseconds of each size's faster run. Of an engine whose work grows with the people that it
+    finds, it is the least that a batch costs. Raises `EngineError`.
+    """
+    batch = engine.new_batch(max_batch)
+    for slot in range(max_batch):
+        engine.fill(batch, slot, blank_image())
+    engine.infer(batch, [0])  # the very first run allocates and is never a measure of anything
+    costs_ms = {}
+    for size in sorted({max_batch, *(2**power for power in range(max_batch.bit_length()))}):
+        costs_ms[size] = _timed_ms(engine, batch, range(size))
+        if costs_ms[size] < QUICK_RUN_MS:
+            costs_ms[size] = min(costs_ms[size], _timed_ms(engine, batch, range(size)))
+    return costs_ms
+
+
+def _timed_ms(engine: Engine, batch: Any, slots: Sequence[int]) -> float:
+    started = time.perf_counter()
+    engine.infer(batch, slots)
+    return (time.perf_counter() - started) * 1000
