@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ class Network:
     def __init__(self, tag: str) -> None:
         self._tag = tag
         self._wire: subprocess.Popen[str] | None = None
+        self._started: list[subprocess.Popen[bytes]] = []
 
     def namespace(self, host: str) -> str:
         return f"ks-{self._tag}-{host}"
@@ -76,6 +78,9 @@ class Network:
 
     def down(self) -> None:
         """Undo everything; what is gone already is passed over."""
+        for process in self._started:
+            process.kill()
+            process.wait()
         if self._wire is not None:
             assert self._wire.stdin is not None
             self._wire.stdin.close()
@@ -103,19 +108,22 @@ class Network:
     def start(self, host: str, *command: str, log: Path) -> subprocess.Popen[bytes]:
         """Start a command on a host; its output goes to `log`."""
         with log.open("ab") as output:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 ["ip", "netns", "exec", self.namespace(host), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._started.append(process)
+        return process
 
 
 @contextlib.contextmanager
 def network() -> Iterator[Network]:
     """Three hosts for as long as the context lasts."""
     made = Network(f"{os.getpid() % 100_000}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, so that all is undone
     try:
         made.up()
         yield made

@@ -138,10 +138,9 @@ class Stage:
         return found
 
     def frames_per_s(self) -> float:
-        """Frames by the time from the first one's offer to the last one's commit."""
-        records = self.records()
-        first_ms = min(record.captured_us for record in records) / 1000
-        return 1000 * len(records) / (max(record.committed_ms for record in records) - first_ms)
+        """Frames by the time from the first commit to the last: a worker takes a while to see new cameras."""
+        committed_ms = [record.committed_ms for record in self.records()]
+        return 1000 * (len(committed_ms) - 1) / (max(committed_ms) - min(committed_ms))
 
     def outage(self, *, seconds: int, down_at_s: float, down_s: float) -> dict[str, dict[str, float]]:
         """A camera a lane, by `kinestream ingest`, while Redis is off the wire for a while; by lane."""
@@ -178,6 +177,7 @@ class Stage:
                     sum(record.frames for record in mine) == len(_seqs(mine)) == ledger.produced
                 ),
                 "back after s": min(later) / 1000,
+                **ledger.causes,
             }
         return told
 

@@ -48,7 +48,7 @@ CALM_FPS, CALM_FRAMES = 10, 60
 SEEN_WITHIN = 20
 """Frames of those that are not measured: a worker sees a new camera within two seconds."""
 
-BUSY_FRAMES = 100
+BUSY_FRAMES = 200
 OFFERED = 60
 WAITING_MS = 100.0
 """A frame in the engine that only waits; three workers of it need a fraction of a core."""
@@ -165,14 +165,15 @@ def _told(figures: Figures) -> str:
 def show(scene: str, figures: dict[str, list[Figures]]) -> None:
     """A table of the rounds' medians."""
     rows = {name: _medians(rounds) for name, rounds in figures.items()}
-    columns = [*next(iter(rows.values()))]
-    print(f"\n{scene:20}" + "".join(f"{column:>17}" for column in columns))
+    columns = [*dict.fromkeys(column for row in rows.values() for column in row)]
+    width = 2 + max(map(len, columns))
+    print(f"\n{scene:20}" + "".join(f"{column:>{width}}" for column in columns))
     for name, row in rows.items():
-        print(f"{name:20}" + "".join(f"{row[column]:17.1f}" for column in columns))
+        print(f"{name:20}" + "".join(f"{row.get(column, 0.0):{width}.1f}" for column in columns))
 
 
 def _medians(rounds: list[Figures]) -> Figures:
-    return {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0]}
+    return {name: statistics.median(figures.get(name, 0.0) for figures in rounds) for name in rounds[0]}
 
 
 def main() -> None:
@@ -202,4 +203,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -26,6 +26,9 @@ KINESTREAM = [sys.executable, "-P", "-m", "kinestream"]
 MEDIA = Path(__file__).parents[2] / "shared" / "media"
 """Real videos, beside the checkout."""
 
+TESTCARD = ("--model", "testcard")
+"""For commands that would otherwise download a model."""
+
 TIMEOUT_S = 90.0
 """For one command; those here take seconds on an idle machine."""
 

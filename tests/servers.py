@@ -94,10 +94,10 @@ class Server:
         assert self._process is not None, "the server was not started"
         return self._process.pid
 
-    def start(self) -> Server:
-        """Start it, or start it again, and wait until it answers."""
+    def start(self, *options: str) -> Server:
+        """Start it, or start it again, this time with more options, and wait until it answers."""
         with self.log.open("ab") as log:
-            self._process = spawn(self._command, stdout=log, stderr=subprocess.STDOUT)
+            self._process = spawn([*self._command, *options], stdout=log, stderr=subprocess.STDOUT)
         wait_until_sync(self._answers, f"redis-server to answer, see {self.log}")
         return self
 

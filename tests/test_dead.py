@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from engines import ScriptedEngine
 from frames import frame, jpeg, offer
 from kinestream.deadletters import DeadLetter, purge, read_dead_letter, read_dead_letters, requeue
-from kinestream.errors import MessageError, UsageError
+from kinestream.errors import DeliveryError, MessageError, UsageError
 from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
 from kinestream.redis import connect
@@ -123,6 +123,66 @@ async def test_a_camera_that_is_being_produced_is_left_alone(redis: Redis, keys:
     assert await letters_of(redis, keys) == []
 
 
+async def test_whoever_begins_meanwhile_is_left_alone_too(
+    redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A producer that begins just as the run of the letters is about to."""
+    await make_dead(redis, keys, "left", 1)
+    letters = await letters_of(redis, keys)
+    begun: list[Run] = []
+
+    async def time() -> object:
+        monkeypatch.undo()
+        begun.append(await Run.begin(redis, "left", lane="live", keys=keys))
+        return await redis.time()
+
+    monkeypatch.setattr(redis, "time", time)  # asked for between the look at the camera and the script
+    with pytest.raises(UsageError, match=r"left is being produced now .*--as NAME"):
+        await requeue(redis, letters, camera="left", keys=keys)
+    await offer(begun[0], 1)  # not fenced
+    assert await letters_of(redis, keys) == letters
+
+
+async def test_an_outage_is_waited_for(
+    own_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = own_server(durable=True)
+    keys = Keys()
+    async with connect(server.url) as redis:
+        dead = await Run.begin(redis, "dead", lane="every-frame", keys=keys)
+        for seq in range(70):  # more than may wait
+            entry = {"camera": "left", "name": f"1-{seq}", "frame": frame(dead, seq).pack()}
+            await redis.xadd(keys.dead, entry)  # type: ignore[arg-type]
+        task = asyncio.create_task(requeue(redis, await letters_of(redis, keys), camera="left", keys=keys))
+
+        async def full() -> bool:
+            return await redis.xlen(keys.frames("left")) == 64
+
+        await wait_until(full, "the stream to be full")
+        server.kill()
+        await wait_until(lambda: "Redis is away while putting dead" in caplog.text, "the outage to be seen")
+        server.start()
+        async with working(redis, keys, ScriptedEngine()):
+            run = await task
+        ledger = await read_ledger(redis, "left", run.number, keys=keys)
+        assert ledger is not None and (ledger.state, ledger.produced, ledger.balanced) == ("ended", 70, True)
+        assert await letters_of(redis, keys) == []
+
+
+async def test_a_memory_that_is_full_is_one_line_and_loses_no_letter(
+    own_server: Callable[..., Server],
+) -> None:
+    server = own_server()
+    keys = Keys()
+    async with connect(server.url) as redis:
+        await make_dead(redis, keys, "left", 2)
+        letters = await letters_of(redis, keys)
+        await redis.config_set("maxmemory", "100kb")  # less than an empty server has
+        with pytest.raises(DeliveryError, match="Redis's memory is full"):
+            await requeue(redis, letters, camera="left", keys=keys)
+        assert await letters_of(redis, keys) == letters
+
+
 async def test_garbage_cannot_be_put_back_and_nothing_is_begun(redis: Redis, keys: Keys) -> None:
     await redis.xadd(keys.dead, {"camera": "left", "name": "1-0", "frame": b"\xc1 garbage"})
     with pytest.raises(MessageError, match=r"the dead letter .* holds no frame"):
@@ -200,6 +260,11 @@ async def test_the_command(own_server: Callable[..., Server], tmp_path: Path) ->
         assert np.abs(picture.astype(int) - 200).max() <= 2
         shown = await said("show", facts[3]["id"], "-o", "odd.bin")
         assert "its message is no frame" in shown and (tmp_path / "odd.bin").read_bytes() == b"garbage"
+
+        out = await redis.xadd("ks:{0}:dead", {"camera": "../out", "name": "5-7", "frame": b"garbage"})
+        assert " .._out-5-7.bin" in await said("show", out.decode())
+        assert (tmp_path / ".._out-5-7.bin").exists() and not (tmp_path.parent / "out-5-7.bin").exists()
+        await redis.xdel("ks:{0}:dead", out)
 
         assert "name the letters' ids, or --all and --camera" in await said("requeue", code=2)
         assert "name the letters' ids" in await said("requeue", "--all", code=2)

@@ -190,7 +190,11 @@ def with_bad_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "complaint"),
     [
-        (["--engine", "none"], 2, r"there is no engine 'none'; there are mediapipe, rtmo, broken, rtmo"),
+        (
+            ["--engine", "none"],
+            2,
+            r"there is no engine 'none'; there are mediapipe, rtmo, timed, broken, rtmo",
+        ),
         (
             ["--engine", "broken"],
             1,
@@ -200,7 +204,7 @@ def with_bad_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             ["--model", "people.xyz"],
             2,
             r"no engine takes a model that ends in \.xyz, there are \.task \(mediapipe\), \.onnx \(rtmo\), "
-            r".*one can be named with --engine",
+            r"\.timed \(timed\), .*one can be named with --engine",
         ),
         (["--model", "people"], 2, r"no engine takes a model that ends in nothing, there are "),
     ],

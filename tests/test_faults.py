@@ -160,7 +160,7 @@ def test_a_killed_owner_takes_all_along_and_the_next_command_works(
     output = tmp_path / "output"
     words: dict[str, tuple[list[str | Path], str, int]] = {
         "redis": (["redis"], "Redis is ready", 1),
-        "process": (["process", film, "-o", output], " begins, ", 1),
+        "process": (["process", film, "-o", output, "--model", "testcard"], " begins, ", 1),
         "demo": (["demo", "--source", CARD, "--source", CARD, "-o", output], " begins, ", 2),
     }
     arguments, sign, times = words[command]

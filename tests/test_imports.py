@@ -28,7 +28,7 @@ MAY_IMPORT_ARQ = {ROOT / "workers/kinestream_workers/jobs.py"}
 FOR_CONTRIBUTORS = {ROOT / "workers/kinestream_workers/graphs/build.py"}
 """Scripts beside the data that they made; they may import what the dependency group `dev` installs."""
 
-SLOW_TO_IMPORT = {"arq", "av", "cv2", "numpy", "onnxruntime", "rich", "rtmlib"}
+SLOW_TO_IMPORT = {"arq", "av", "cv2", "numpy", "onnxruntime", "prometheus_client", "rich", "rtmlib"}
 """Each costs 0.05 s or more; `kinestream --help` shall answer at once."""
 
 

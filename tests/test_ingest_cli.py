@@ -20,13 +20,14 @@ from click.testing import CliRunner
 from redis.asyncio import Redis
 
 from delivering import Delivery
-from kinestream.errors import SourceError, UsageError
+from kinestream.errors import RedisUnavailable, SourceError, UsageError
 from kinestream.keys import Keys
 from kinestream.messages import Lane, PoseResult
 from kinestream.redis import connect
 from kinestream.video import VideoWriter
 from kinestream_ingest import progress
 from kinestream_ingest.cli import _pace, ingest
+from kinestream_ingest.feed import Feed
 from kinestream_ingest.pacing import Pace
 from kinestream_ingest.producer import Producer
 from scripted import ScriptedSource, scripted_frame
@@ -185,6 +186,24 @@ def test_the_second_signal_stops_at_once(nothing_left: object, own_server: Calla
     code, out, err = finish(process)
     assert (code, out, "".join(err)) == (130, "", "")
     server.thaw()
+
+
+def test_told_to_stop_while_redis_hangs_it_does_not_read_the_sums(
+    monkeypatch: pytest.MonkeyPatch, own_server: Callable[..., Server], film: Path
+) -> None:
+    """A server that hangs takes seconds of the ten that a process has to end."""
+
+    async def stopped(self: Feed) -> None:
+        raise RedisUnavailable("stopped while Redis was away")
+
+    async def read(*_: object) -> None:
+        raise AssertionError("it was asked once more")
+
+    monkeypatch.setattr(Feed, "produce", stopped)
+    monkeypatch.setattr("kinestream_ingest.cli._show_sums", read)
+    result = CliRunner().invoke(ingest, [str(film), "--redis", own_server().url])
+    assert isinstance(result.exception, RedisUnavailable)
+    assert str(result.exception) == "stopped while Redis was away"
 
 
 def test_a_second_producer_takes_the_camera_over(own_server: Callable[..., Server]) -> None:

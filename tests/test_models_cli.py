@@ -208,12 +208,11 @@ def test_process_with_a_model_that_cannot_be_had(
 
 
 def test_process_without_a_model(place: Path, film: Path, tmp_path: Path) -> None:
+    """A film of people without a model for people is no analysis: nothing stands in for it."""
     done = run("process", film, "-o", tmp_path / "out", "--no-video")
-    assert done.returncode == 0, done.stderr
-    assert (
-        " WARNING " in done.stderr.splitlines()[0] and "model auto: testcard" in done.stderr.splitlines()[0]
-    )
-    assert {record.model for record in records_of(tmp_path / "out" / "poses.jsonl")} == {"testcard-dynamic"}
+    assert done.returncode == 2
+    assert done.stderr.startswith("kinestream models: rtmo-s is not here and KINESTREAM_OFFLINE forbids")
+    assert not (tmp_path / "out").exists()
 
 
 def test_demo_says_which_model_and_why(place: Path, cache: Path, film: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ The servers are on this machine; passwords are asked for by them, and looked for
 from __future__ import annotations
 
 import functools
+import gc
 import http.server
 import socket
 import subprocess
@@ -17,12 +18,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from cameras import CARD, SIZE, RtspCamera, h264, jpegs
 from kinestream.errors import SourceError
 from kinestream.video import VideoWriter
-from kinestream_ingest.sources import NoPicture, Source, open_source
+from kinestream_ingest.sources import NoPicture, Source, open_source, readahead
 from mjpeg_server import MjpegCamera
 from waiting import wait_until_sync
 
@@ -196,6 +198,13 @@ def write_film(path: Path) -> None:
             writer.write(np.full((48, 64, 3), 40 * number, np.uint8), number / 10)
 
 
+def spoil_title(path: Path) -> None:
+    """Give a film's metadata bytes that are no UTF-8, as programs without Unicode write them."""
+    whole = path.read_bytes()
+    assert whole.count(b"Lavf") == 1, "the name of the program that wrote it"
+    path.write_bytes(whole.replace(b"Lavf", b"L\xe4vf"))
+
+
 class serving:
     """The files of a folder over HTTP; gives the URL."""
 
@@ -231,6 +240,12 @@ class TestRecordings:
         assert [frame.media_time_s for frame in frames] == pytest.approx([n / 10 for n in range(6)])
         assert [f.captured_us - frames[0].captured_us for f in frames] == [n * 100_000 for n in range(6)]
         assert SECRET not in source.name + source.description
+
+    def test_whose_title_is_not_utf_8(self, tmp_path: Path) -> None:
+        write_film(tmp_path / "film.mp4")
+        spoil_title(tmp_path / "film.mp4")
+        with serving(tmp_path) as url:
+            assert len([*open_source(f"{url}/film.mp4")]) == 6
 
     def test_so_is_a_single_picture(self, tmp_path: Path) -> None:
         (tmp_path / "snapshot.jpg").write_bytes(jpegs()[0])
@@ -303,6 +318,26 @@ class TestRtsp:
         with pytest.raises(SourceError, match="no picture came for 1 s"):
             for _ in frames:
                 pass
+
+    def test_nothing_is_left_of_connections_that_are_over(self, rtsp: RtspCamera) -> None:
+        """A decoder has threads that Python does not know, as many as there are cores."""
+        others = {*readahead._running}  # those of other tests may still wait for something
+        gc.disable()  # by itself it runs after so many allocations, which here may take hours
+        try:
+            counts = []
+            for _ in range(4):
+                frames = iter(open_source(rtsp.url()))
+                next(frames)
+                rtsp.kill()
+                with pytest.raises(SourceError):
+                    for _ in frames:
+                        pass
+                rtsp.start()
+                wait_until_sync(lambda: not readahead._running - others, "the connection to be closed")
+                counts.append(psutil.Process().num_threads())
+        finally:
+            gc.enable()
+        assert counts[-1] <= counts[1]
 
     def test_a_path_that_is_not_there(self, rtsp: RtspCamera) -> None:
         with pytest.raises(SourceError, match=r"cannot watch rtsp://.*/none: .*404"):

@@ -128,7 +128,7 @@ class Maker:
 async def maker(tmp_path: Path, own_server: Callable[..., Server]) -> AsyncIterator[Maker]:
     port = free_port()
     own_server(options=["--port", str(port), "--bind", "127.0.0.1"])
-    for program in (ROOT / "docs" / "examples").iterdir():
+    for program in (ROOT / "docs" / "examples").glob("*.mjs"):
         shutil.copy(program, tmp_path)
     (tmp_path / "node_modules").symlink_to(NODE_MODULES)
     assert run("scripts", tmp_path / "lua").returncode == 0

@@ -17,7 +17,7 @@ import pytest
 from films import check_whole, frame_times, write_film
 from kinestream.testcard import TestCard, compare
 from kinestream.video import read_video
-from pipeline import MEDIA, TIMEOUT_S, records_of, run
+from pipeline import MEDIA, TESTCARD, TIMEOUT_S, records_of, run
 
 pytestmark = pytest.mark.timeout(3 * TIMEOUT_S)
 
@@ -49,7 +49,7 @@ def test_a_real_video(place: Path, output: Path, name: str, frames: int) -> None
     path = MEDIA / name
     if not path.exists():
         pytest.skip(f"there is no {path}: real videos are not part of the repository")
-    done = run("process", path, "-o", output, "--no-video")
+    done = run("process", path, "-o", output, *TESTCARD, "--no-video")
     assert done.returncode == 0, done.stderr
     records = records_of(output / "poses.jsonl")
     check_whole(records, path)
@@ -60,7 +60,7 @@ def test_a_real_video(place: Path, output: Path, name: str, frames: int) -> None
 
 
 def test_a_video_of_a_variable_rate(place: Path, output: Path, film: Path) -> None:
-    done = run("process", film, "-o", output)
+    done = run("process", film, "-o", output, *TESTCARD)
     assert done.returncode == 0, done.stderr
     records = records_of(output / "poses.jsonl")
     check_whole(records, film)
@@ -101,7 +101,7 @@ def test_every_second_frame_and_a_name_that_needs_quotes(place: Path, tmp_path: 
     name = 'Müllers "großer" Sprung [red], it\'s #1.mp4'
     path = tmp_path / name
     shutil.copy(film, path)
-    done = run("process", path, "-o", tmp_path / "aus gabe", "--every", "2")
+    done = run("process", path, "-o", tmp_path / "aus gabe", *TESTCARD, "--every", "2")
     assert done.returncode == 0, done.stderr
     records = records_of(tmp_path / "aus gabe" / "poses.jsonl")
     check_whole(records, path, every=2)

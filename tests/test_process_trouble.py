@@ -20,7 +20,7 @@ from kinestream.embedded import find_redis_url
 from kinestream.ledger import read_ledgers
 from kinestream.redis import connect
 from kinestream.testcard import TestCard
-from pipeline import TIMEOUT_S, Command, records_of, redis_and_workers, run, seqs
+from pipeline import TESTCARD, TIMEOUT_S, Command, records_of, redis_and_workers, run, seqs
 from waiting import wait_until
 
 pytestmark = pytest.mark.timeout(3 * TIMEOUT_S)
@@ -53,7 +53,7 @@ def test_what_is_no_video_is_one_line(place: Path, tmp_path: Path, output: Path,
             stream = container.add_stream("libx264", rate=30)
             stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
             container.mux(stream.encode(None))
-    done = run("process", path, "-o", output)
+    done = run("process", path, "-o", output, *TESTCARD)
     check_one_line(done, 2, str(path))
     assert not output.exists()
     assert not place.exists(), "no server was started for it"
@@ -66,7 +66,7 @@ def test_an_output_that_cannot_be_written_is_one_line(
     (tmp_path / "file").write_text("mine")
     outputs = {"below a file": tmp_path / "file" / "x", "at a file": tmp_path / "file"}
     output = outputs.get(where, Path("/proc"))
-    check_one_line(run("process", film, "-o", output), 2, f"cannot write to {output}: ")
+    check_one_line(run("process", film, "-o", output, *TESTCARD), 2, f"cannot write to {output}: ")
     assert (tmp_path / "file").read_text() == "mine"
     assert [*tmp_path.iterdir()] == [tmp_path / "file"]
     assert not place.exists(), "no server was started for it"
@@ -93,7 +93,7 @@ def test_of_a_damaged_file_is_kept_what_was_read(place: Path, output: Path, film
     middle = content.index(b"mdat") + (len(content) - content.index(b"mdat")) // 2
     content[middle : middle + 4000] = bytes(reversed(content[middle : middle + 4000]))
     damaged.write_bytes(content)
-    done = run("process", damaged, "-o", output)
+    done = run("process", damaged, "-o", output, *TESTCARD)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     said = f"kinestream process: {damaged} was not read to its end; {output} holds what there was"
@@ -108,7 +108,7 @@ def test_of_a_damaged_file_is_kept_what_was_read(place: Path, output: Path, film
 async def test_a_worker_that_is_killed_is_replaced(place: Path, tmp_path: Path, film: Path) -> None:
     path = longer(film, 6)
     output = tmp_path / "output"
-    with Command(tmp_path / "said.txt", "process", path, "-o", output, "--no-video") as process:
+    with Command(tmp_path / "said.txt", "process", path, "-o", output, *TESTCARD, "--no-video") as process:
         process.wait_until(lambda: "begins" in process.said, "the run begins")
         url = (
             next(line for line in process.lines if " kinestream worker " in line).split("=", 1)[1].split()[0]
@@ -134,7 +134,7 @@ async def some_are_done(redis: Redis) -> bool:
 def test_ctrl_c_leaves_nothing_unfinished(
     place: Path, tmp_path: Path, output: Path, film: Path, stage: str
 ) -> None:
-    with Command(tmp_path / "said.txt", "process", film, "-o", output) as process:
+    with Command(tmp_path / "said.txt", "process", film, "-o", output, *TESTCARD) as process:
         if stage == "inferring":
             process.wait_until(lambda: "begins" in process.said, "the run begins")
         else:

@@ -142,6 +142,19 @@ def test_the_line_is_what_a_user_would_type() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("RTSP://h/live?t=s3cr3t", "RTSP://h/live?***"),
+        ("rtsp://h:554/user=me&password=s3cr3t&channel=1", "rtsp://h:554/***"),
+        ("http://h/live/pw%3Ds3cr3t/1", "http://h/live/***"),
+        ("rtsp://h/Streaming/101", "rtsp://h/Streaming/101"),
+    ],
+)
+def test_of_a_camera_s_url_only_the_place_is_shown(url: str, shown: str) -> None:
+    assert command_line(["ingest", url], {}).replace("'", "") == f"kinestream ingest {shown}"
+
+
 def test_the_environment_reaches_the_child(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_left: Callable[[], list[int]]
 ) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import re
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -131,6 +133,19 @@ async def test_goes_on_as_a_new_run(delivery: Delivery, camera: Camera, feeding:
     assert (await delivery.ledger(feeding.feed.offering.run)).produced == 1
 
 
+async def test_nothing_is_left_of_the_connection_before(camera: Camera, feeding: Feeding) -> None:
+    first = weakref.ref(feeding.first)
+    gc.disable()  # by itself it runs after so many allocations, which here may take hours
+    try:
+        feeding.first.give(scripted_frame(0), SourceError("the cable is out"))
+        feeding.first = second = ScriptedSource()
+        camera.outcomes = [second]
+        await wait_until(lambda: len(feeding.feed.runs) == 2, "a new run")
+        assert first() is None
+    finally:
+        gc.enable()
+
+
 async def test_what_is_said_of_it(camera: Camera, feeding: Feeding, caplog: pytest.LogCaptureFixture) -> None:
     second = ScriptedSource()
     camera.outcomes = [SourceError("it boots")] * 3 + [SourceError("401")] * 2 + [second]
@@ -233,3 +248,18 @@ class TestOpened:
         assert not source.closed
         go_on.set()
         await wait_until(lambda: source.closed, "the camera to be given back")
+
+
+async def test_a_run_has_another_number_though_redis_forgot_the_one_before(
+    delivery: Delivery, camera: Camera, feeding: Feeding
+) -> None:
+    """Runs that follow one another within a second are ahead of the clock that a new Redis goes by."""
+    feeding.first.give(scripted_frame(0), SourceError("the cable is out"))
+    await wait_until(lambda: camera.tries > 0, "a try")
+    ahead = feeding.feed.runs[-1] + 1000
+    feeding.feed.offering.runs[-1].number = ahead
+    await delivery.redis.delete(delivery.keys.cameras)
+    second = ScriptedSource()
+    camera.outcomes = [second]
+    await wait_until(lambda: len(feeding.feed.runs) == 2, "a new run")
+    assert feeding.feed.runs == [ahead, ahead + 1]

@@ -246,3 +246,23 @@ async def test_from_the_beginning(stage: Stage, record: Record) -> None:
     await recording.ends()
     assert [result.seq for result in recording.records] == list(range(7))
     assert pictures(recording.video) == [3, 4, 5], "of what was before there are no pictures"
+
+
+async def test_a_camera_that_comes_back_while_others_run_is_waited_for(stage: Stage, record: Record) -> None:
+    recording = await record("a", "b")
+    steady, broken = await stage.begin("a"), await stage.begin("b")
+    await stage.play(broken, 2)
+    late = await stage.take(broken, 1)
+    await broken.finish(cause="source-failed: the connection was closed")
+    back = await stage.begin("b")
+    await stage.play(back, 2)
+    await steady.finish()
+    await recording.reads(6)
+    await recording.looks()  # and goes on, as b is there again
+    await back.finish()
+    await recording.reads(7)
+    await recording.looks()  # and goes on, as a frame of the run before is in flight
+    await stage.commit(late)
+    await recording.ends()
+    told = [(result.camera, result.run, result.seq) for result in recording.records]
+    assert told[-2:] == [("b", back.number, 2), ("b", broken.number, 2)]

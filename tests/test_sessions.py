@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 from rtmlib.tools.base import RTMLIB_SETTINGS
 
 from kinestream.errors import EngineError, ModelError, UsageError
@@ -23,6 +24,7 @@ from kinestream_workers.engines import EngineOptions, open_engine, sessions, war
 from kinestream_workers.engines.devices import COREML, CPU, CUDA, OPENVINO, TENSORRT, parse_device
 from rtmo_graphs import JOINTS, constant, crowd
 
+FLOAT = TensorProto.FLOAT
 CUDA_IS_HERE = CUDA in onnxruntime.get_available_providers()
 
 
@@ -183,6 +185,42 @@ def test_a_number_of_people_that_varies_is_no_news(tmp_path: Path, capfd: pytest
     assert "dets" in capfd.readouterr().err, "onnxruntime no longer warns: drop LOG_ERRORS_ONLY"
     warm_up(open_engine(path, EngineOptions(device="cpu")), 2)
     assert capfd.readouterr() == ("", "")
+
+
+def no_pad(path: Path) -> Path:
+    """Write a graph that onnxruntime complains about at length, on stderr, while a session is made of it."""
+    pads = numpy_helper.from_array(np.zeros(8, np.int64), "pads")
+    values = [helper.make_tensor_value_info(name, FLOAT, (1, 3, 4, 4)) for name in ("input", "dets")]
+    pad = helper.make_node("Pad", ["input", "pads"], ["dets"], mode="odd")
+    graph = helper.make_graph([pad], "test", values[:1], values[1:], [pads])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    return path
+
+
+def test_a_session_that_fails_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is the exception's; onnxruntime's own words are for those who ask for more."""
+    path = no_pad(tmp_path / "net.onnx")
+    with pytest.raises(ModelError, match=r"cannot load .*net\.onnx: .*Invalid 'mode'") as caught:
+        sessions.open_session(path, EngineOptions(device="cpu"))
+    assert "\n" not in str(caught.value) and capfd.readouterr() == ("", "")
+    with caplog.at_level(logging.DEBUG, sessions.logger.name), pytest.raises(ModelError):
+        sessions.open_session(path, EngineOptions(device="cpu"))
+    assert "Exception during initialization" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error, cause",
+    [
+        ("[ONNX] : /src/a.cc:13 void f(A&)\nCheck failed:\nonly none is there\n\n", "only none is there"),
+        ("/src/a.cc:729 void n::f(A*, const B&) Please install it", "Please install it"),
+        ("/src/a.h:7 int n::A::f() const Please install it.", "Please install it"),
+        ("", "RuntimeError"),
+    ],
+)
+def test_the_cause_of_an_error_is_told_without_its_place_in_cpp(error: str, cause: str) -> None:
+    assert sessions._cause(RuntimeError(error)) == cause
 
 
 def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:

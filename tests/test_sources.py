@@ -77,6 +77,8 @@ class TestOpening:
         [
             ("none.mp4", "there is no video file none.mp4"),
             ("", "there is no video file without a name"),
+            ("user:secret@camera/stream", "there is no video file …@camera/stream;"),
+            ("rtsp:/user:sec@ret@camera/stream", "there is no video file …@camera/stream;"),
             (
                 "testcard",
                 r"testcard; a source is a video file, pictures .*, a webcam .*rtsp://.*http://.*testcard://",

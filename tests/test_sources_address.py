@@ -21,6 +21,8 @@ from kinestream_ingest.sources.address import parse_address
         ("https://secret@cam", "https://cam", "cam"),
         ("rtsps://u:s%2Fecret@[fe80::1]:322/a%20b", "rtsps://[fe80::1]:322/a%20b", "fe80-1-a-b"),
         ("RTSP://u:secret@CAM/Live", "rtsp://cam/Live", "cam-Live"),
+        ("rtsp://cam:554/user=admin_password=secret_channel=1.sdp", "rtsp://cam:554/…", "cam"),
+        ("http://cam/live/user%3Dme%26pw%3Dsecret/1", "http://cam/live/…", "cam-live"),
     ],
 )
 def test_shows_the_place_only(url: str, shown: str, camera: str | None) -> None:

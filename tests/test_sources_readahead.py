@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,3 +144,32 @@ def test_closing_ends_a_thread_that_waits_for_room(camera: Camera) -> None:
     ahead.close()
     assert camera.ended.wait(10)
     assert [*ahead] == []
+
+
+class _Counting(deque[SourceFrame]):
+    """Counts how many of its frames are looked at."""
+
+    looked = 0
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        self.looked += len(self)
+        return super().__iter__()
+
+    def __getitem__(self, place: Any) -> Any:
+        self.looked += 1
+        return super().__getitem__(place)
+
+
+def test_a_taker_that_hangs_costs_no_more_with_every_frame(camera: Camera) -> None:
+    """If each looked through those before it, an hour of 60 pictures a second would be 20 billion looks."""
+    ahead = ReadAhead(camera.read)
+    camera.order(1)
+    frames = iter(ahead)
+    next(frames)
+    ahead._frames = counting = _Counting()
+    camera.order(200)
+    wait_until_sync(lambda: camera.given == 201, "frames for which nobody has time")
+    camera.end()
+    camera.ended.wait(10)
+    assert counting.looked <= 2 * 200
+    assert [has_picture(frame) for frame in frames] == [False] * 198 + [True] * 2

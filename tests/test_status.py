@@ -21,6 +21,9 @@ from servers import Server
 LONG = "a-camera-whose-name-is-as-long-as-a-name-may-be-which-is-long-64"
 TITLES = ["camera", "now", "produced", "ok", "dropped", "stale", "failed", "lost", "in", "flight"]
 
+NO_WORKER = "no worker is at work; start one with: kinestream worker"
+"""It is so in these tests, which commit by themselves."""
+
 
 @pytest.fixture
 def server(place: Path, own_server: Callable[..., Server]) -> Server:
@@ -52,7 +55,7 @@ def status(server: Server, *words: str, columns: int | None = None) -> list[str]
         timeout=TIMEOUT_S,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
-    return [line.rstrip() for line in ended.stdout.splitlines()]
+    return [line.rstrip() for line in ended.stdout.splitlines() if line != NO_WORKER]
 
 
 def test_before_anything_has_begun(server: Server) -> None:
@@ -122,6 +125,14 @@ async def test_80_columns_are_enough(server: Server, stage: Stage) -> None:
     assert "".join(line.split()[0] for line in named) == LONG
     piped = status(server)
     assert LONG in [line.split()[0] for line in piped], "a pipe has no columns: grep finds the whole name"
+
+
+async def test_it_says_that_no_worker_is_at_work(server: Server, stage: Stage) -> None:
+    assert NO_WORKER not in run("status", "--redis", server.url).stdout, "nothing is to be done yet"
+    left = await stage.begin("left")
+    assert run("status", "--redis", server.url).stdout.endswith(f"{NO_WORKER}\n")
+    await left.finish()
+    assert NO_WORKER not in run("status", "--redis", server.url).stdout
 
 
 def test_without_redis(place: Path) -> None:

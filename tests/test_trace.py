@@ -107,6 +107,7 @@ async def test_what_is_said(own_server: Callable[..., Server]) -> None:
         assert facts["records"][0]["status"] == "ok" and facts["ledger"]["ok"] == 1
         assert "not produced; its run has 1 frames and is open" in await said("left", run.number, 1, code=1)
         assert "there is no such run" in await said("left", 5, 0, code=1)
+        await said("left", 10**20, 0, code=2)
         await redis.delete(keys.results)
         told = await said("left", run.number, 0, code=1)
         assert "its record is no longer kept; of its run 1 of 1 are ok" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,8 @@ import pytest
 
 from fakewebcam import FakeCapture, FakeWebcams
 from kinestream.errors import SourceError, UsageError
-from kinestream.webcam import Granted, open_webcam
+from kinestream.webcam import Granted, Webcam, open_webcam
+from waiting import wait_until_sync
 
 
 @pytest.fixture
@@ -132,6 +134,26 @@ def test_closing_waits_for_the_picture_that_is_being_read(webcams: FakeWebcams) 
     assert capture.released == 1
     with pytest.raises(SourceError, match="was closed"):
         webcam.read()
+
+
+def test_closing_does_not_wait_for_many_pictures(webcams: FakeWebcams) -> None:
+    """A thread that reads one after the other has the lock again before who waits for it wakes up."""
+    for _ in range(5):
+        capture = webcams.plug(0, pause_s=0.02)
+        webcam = open_webcam(0)
+
+        def read_on(webcam: Webcam = webcam) -> None:
+            with suppress(SourceError):
+                while True:
+                    webcam.read()
+
+        reading = threading.Thread(target=read_on)
+        reading.start()
+        wait_until_sync(lambda capture=capture: capture.reads > 2, "pictures")  # type: ignore[misc]
+        before = capture.reads
+        webcam.close()
+        reading.join(10)
+        assert capture.reads <= before + 1
 
 
 def test_a_fake_reads_as_opencv_does() -> None:

@@ -134,6 +134,26 @@ async def test_a_message_of_garbage_fails_under_the_name_that_redis_gave_it(begi
     ]
 
 
+async def test_an_entry_that_holds_no_frame_fails_and_ends_no_worker(
+    redis, keys, begin, work, published
+) -> None:
+    """Somebody wrote it past the scripts, while the worker is waiting for frames."""
+    run = await begin("left")
+    clients = redis.client_list
+
+    async def waits() -> bool:
+        return any(client["cmd"] == "xreadgroup" and "b" in client["flags"] for client in await clients())
+
+    async with work():
+        await wait_until(waits, "the worker to wait")
+        await redis.xadd(keys.frames("left"), {"other": b"x"}, id=f"{run.number}-0")
+        await published(1)
+    await redis.xadd(keys.frames("left"), {"frame": b"x", "offered_us": b"soon"}, id=f"{run.number}-1")
+    async with work():
+        results = await published(2)
+    assert [(result.status, result.cause) for result in results] == [("failed", "undecodable")] * 2
+
+
 async def test_a_message_of_a_newer_version_is_handed_back_and_ends_the_worker(
     redis, keys, begin, work, engine
 ) -> None:

@@ -6,6 +6,7 @@ Not for: workers that are killed or frozen (see `test_faults.py`).
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -100,6 +101,55 @@ async def test_an_engine_that_hangs_ends_the_worker(redis, keys, begin, work, en
     assert {held.seq: held.deliveries for held in again} == {0: 2, 1: 2, 2: 1}
 
 
+async def test_an_engine_that_hangs_when_it_is_given_a_frame_ends_the_worker(
+    redis, keys, begin, work, engine
+) -> None:
+    run = await begin("left")
+    await offer(run, 3, grey=200)
+
+    def fill(batch: list[int], slot: int, image: Image) -> None:
+        if round(float(image.mean())) == 200:
+            engine.gate.wait()
+
+    engine.fill = fill
+    engine.gate.clear()
+    with pytest.raises(EngineError, match=r"the engine is at taking in 2 frames .* giving up"):
+        async with work(max_batch=2, engine_timeout_s=0.2) as running:
+            await asyncio.wait({running.task}, timeout=20)
+    ledger = await read_ledger(redis, "left", run.number, keys=keys)
+    assert (ledger.in_flight, ledger.held) == (3, 0)
+    again = await GroupConsumer(redis, "next", keys=keys).take(["left"], 3)
+    assert {held.seq: held.deliveries for held in again} == {0: 2, 1: 2, 2: 1}
+
+
+@pytest.mark.parametrize("method", ["infer", "fill"])
+async def test_a_worker_that_is_cancelled_waits_for_its_engine(begin, work, engine, method) -> None:
+    """Whoever runs it closes the engine next, and no engine must stand that while it is at work."""
+    run = await begin("left")
+    await offer(run, 1, grey=200)
+    real, story = getattr(engine, method), []
+    entered = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(*arguments: Any) -> Any:
+        if method == "infer" or arguments[2].mean() > 150:
+            loop.call_soon_threadsafe(entered.set)
+            engine.gate.wait()
+            story.append("returned")
+        return real(*arguments)
+
+    setattr(engine, method, slow)
+    engine.gate.clear()
+    with pytest.raises(asyncio.CancelledError):
+        async with work() as running:
+            await entered.wait()
+            running.task.cancel()
+            running.task.add_done_callback(lambda _: story.append("ended"))
+            loop.call_later(2, engine.gate.set)  # a worker that does not wait has ended long before
+            await asyncio.wait({running.task})
+    assert story == ["returned", "ended"]
+
+
 async def test_a_frame_that_ends_worker_after_worker_is_given_up(
     redis, keys, begin, work, published, engine
 ) -> None:
@@ -186,6 +236,27 @@ async def test_a_worker_told_to_stop_while_redis_is_away_ends(
         server.start()
         ledger = await read_ledger(redis, "left", run.number, keys=keys)
         assert (ledger.ok, ledger.in_flight) == (0, 9)
+
+
+async def test_two_stages_that_fail_at_once_leave_no_traceback_behind(
+    redis: Redis, keys: Keys, engine: ScriptedEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = Worker(GroupConsumer(redis, "both", keys=keys, limits=LIMITS), engine, WorkerSettings())
+    stop = asyncio.Event()
+
+    async def fail(_: asyncio.Event) -> None:
+        await stop.wait()
+        raise RedisUnavailable("the test said so")
+
+    worker._reader.run = worker._commit = fail  # type: ignore[method-assign]
+    task = asyncio.create_task(worker.run(asyncio.Event()))
+    await asyncio.sleep(0)
+    stop.set()
+    with pytest.raises(RedisUnavailable, match="the test said so"):
+        await asyncio.wait_for(task, 20)
+    del worker, task
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 _HANGS = """

@@ -42,6 +42,9 @@ def report(name: str = "worker-a") -> WorkerReport:
     )
 
 
+OVERFLOW = report().pack().replace('"committed": 3', '"committed": 1e999').encode()
+
+
 def shown(table: object) -> list[str]:
     console = Console(width=200)
     with console.capture() as capture:
@@ -57,7 +60,8 @@ def test_a_report_survives_its_packing() -> None:
 
 
 @pytest.mark.parametrize(
-    "packed", [b"", b"[]", b"{}", b"\xff", report().pack().replace("20", "900").encode(), b'{"stages": 3}']
+    "packed",
+    [b"", b"[]", b"{}", b"\xff", report().pack().replace("20", "900").encode(), b'{"stages": 3}', OVERFLOW],
 )
 def test_what_cannot_be_read_is_none(packed: bytes) -> None:
     assert WorkerReport.unpack(packed) is None
@@ -79,6 +83,12 @@ async def test_workers_that_are_long_gone_are_forgotten(redis: Redis, keys: Keys
     await redis.zadd(keys.workers, {"of-last-week": 1000})
     await publish_report(redis, report(), keys=keys)
     assert await redis.zrange(keys.workers, 0, -1) == [b"worker-a"]
+
+
+async def test_a_name_that_is_no_text_hides_no_other_worker(redis: Redis, keys: Keys) -> None:
+    await publish_report(redis, report(), keys=keys)
+    await redis.zadd(keys.workers, {b"\xff": 9e15})
+    assert [found.name for found in await read_reports(redis, keys=keys)] == ["worker-a"]
 
 
 def test_stages_of_several_workers_are_taken_together() -> None:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import uuid
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
 
 from kinestream.delivery import untyped
-from kinestream.errors import MessageError, UsageError
-from kinestream.keys import Keys
-from kinestream.ledger import read_ledger
+from kinestream.errors import DeliveryError, MessageError, UsageError
+from kinestream.keys import Keys, check_camera
 from kinestream.messages import Frame, PoseResult
+from kinestream.redis import through_outages
 from kinestream.run import Run
 
 _PAGE = 10
@@ -139,20 +142,41 @@ async def requeue(
 
     Each frame keeps its times and picture, gets a seq of the new run, and names where it comes from in
     `origin`. Its letter is thrown away once Redis has acknowledged it, so a crash in between leaves it both
-    queued and a letter, never neither. Waits for room; `stop` ends that after the frame at hand.
+    queued and a letter, never neither. Waits for room, and while Redis is away; `stop` ends that after the
+    frame at hand.
 
     Raises `UsageError` if somebody produces that camera now (a new run would end theirs), `MessageError`
-    before anything is done if one of the letters holds no frame, and what `Run` raises.
+    before anything is done if one of the letters holds no frame, `DeliveryError` when Redis's memory is full,
+    `RedisUnavailable` when told to stop while Redis is away, and what `Run` raises.
     """
-    keys = keys or Keys()
+    try:
+        return await _requeue(redis, letters, camera, stop, keys or Keys())
+    except OutOfMemoryError as error:
+        raise DeliveryError(
+            f"{camera}: Redis's memory is full; the letters that were not requeued are still there"
+        ) from error
+
+
+async def _requeue(
+    redis: Redis, letters: Iterable[DeadLetter], camera: str, stop: asyncio.Event | None, keys: Keys
+) -> Run:
     frames = [(letter, _frame(letter)) for letter in letters]
-    newest = int(await untyped(redis).hget(keys.cameras, camera) or 0)
-    ledger = await read_ledger(redis, camera, newest, keys=keys) if newest else None
-    if ledger is not None and ledger.state != "ended":
-        raise UsageError(
-            f"{camera} is being produced now (run {newest}): requeue as another camera, with --as NAME"
-        )
-    run = await Run.begin(redis, camera, lane="every-frame", source="dead letters", keys=keys)
+    patiently = partial(through_outages, what="putting dead letters back to work", stop=stop)
+    check_camera(camera)
+    begin = partial(
+        Run.begin,
+        redis,
+        camera,
+        lane="every-frame",
+        source="dead letters",
+        keys=keys,
+        token=uuid.uuid4().hex,
+        if_over=True,
+    )
+    try:
+        run = await patiently(begin)
+    except UsageError as error:
+        raise UsageError(f"{error}: requeue as another camera, with --as NAME") from error
     try:
         for letter, frame in frames:
             seq = run.produced
@@ -164,14 +188,15 @@ async def requeue(
                 lane="every-frame",
                 origin=frame.origin or f"{letter.camera}/{letter.name}",
             )
-            while await run.offer(again) == "full":
+            while await patiently(partial(run.offer, again)) == "full":
                 if await _told_to_stop(stop):
                     return run
-            await discard(redis, [letter], keys=keys)
+            await patiently(partial(discard, redis, [letter], keys=keys))
             if stop is not None and stop.is_set():
                 break
     finally:
-        await run.finish(cause="stopped" if stop is not None and stop.is_set() else "")
+        cause = "stopped" if stop is not None and stop.is_set() else ""
+        await patiently(partial(run.finish, cause=cause))
     return run
 
 

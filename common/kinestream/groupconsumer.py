@@ -7,8 +7,9 @@ every method makes one attempt, may be called again after a lost connection, and
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
@@ -31,7 +32,8 @@ class Held:
     """A frame that this worker holds. Its name comes from the stream, so it is known even if `packed` is
     garbage.
 
-    `deliveries` counts this one; `queued_ms` is the time from offer to take on Redis's clock.
+    `deliveries` counts this one; `queued_ms` is the time from offer to take on Redis's clock. `taken_s`, on
+    this process's monotonic clock, is no later than that take: who was frozen may read of it long after.
     """
 
     camera: str
@@ -40,11 +42,16 @@ class Held:
     packed: bytes
     deliveries: int
     queued_ms: float
+    taken_s: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def id(self) -> str:
         """Id of the entry in the camera's frames stream."""
         return f"{self.run}-{self.seq}"
+
+    def age_ms(self) -> float:
+        """Time since it was offered: up to the take on Redis's clock, from then on on this process's."""
+        return self.queued_ms + (time.monotonic() - self.taken_s) * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +115,12 @@ class GroupConsumer:
         start = self._turn % len(cameras)
         self._turn += 1
         order = [*cameras[start:], *cameras[:start]]
+        asked_s = time.monotonic()
         now_us, taken = await self._scripts.call(
             "take", list(map(self._keys.frames, order)), [self.name, room]
         )
         return [
-            _held(order[stream], entry_id, packed, deliveries, int(now_us) - int(offered_us or now_us))
+            _held(order[stream], entry_id, packed, deliveries, _since(offered_us, now_us), asked_s)
             for stream, entry_id, deliveries, packed, offered_us in taken
         ]
 
@@ -128,6 +136,7 @@ class GroupConsumer:
             await asyncio.sleep(wait_ms / 1000)
             return []
         streams: dict[Any, Any] = {self._keys.frames(camera): ">" for camera in cameras}
+        until_s = time.monotonic() + wait_ms / 1000
         try:
             reply = await self._redis.xreadgroup(GROUP, self.name, streams, count=1, block=wait_ms)
         except ResponseError as error:
@@ -135,9 +144,10 @@ class GroupConsumer:
                 return []
             raise
         camera_of = {self._keys.frames(camera).encode(): camera for camera in cameras}
+        taken_s = min(time.monotonic(), until_s)
         return [
             # It arrived while this call was waiting, so it has not queued.
-            _held(camera_of[stream], entry_id, fields[b"frame"], 1, 0)
+            _held(camera_of[stream], entry_id, fields.get(b"frame"), 1, 0, taken_s)
             for stream, entries in reply
             for entry_id, fields in entries
         ]
@@ -200,8 +210,12 @@ class GroupConsumer:
 
     async def leave(self, cameras: Iterable[str]) -> None:
         """Leave the group of each camera where nothing is held any more, and take the last report back."""
-        await self._scripts.call("leave", [self._keys.frames(camera) for camera in cameras], [self.name])
+        await self.leave_groups(cameras)
         await withdraw_report(self._redis, self.name, keys=self._keys)
+
+    async def leave_groups(self, cameras: Iterable[str]) -> None:
+        """Leave the group of each camera where nothing is held any more; the next `take` joins again."""
+        await self._scripts.call("leave", [self._keys.frames(camera) for camera in cameras], [self.name])
 
     async def report(self, report: WorkerReport) -> None:
         """Tell whoever looks how this worker is doing."""
@@ -220,6 +234,14 @@ def _ids(held: Sequence[Held]) -> list[str]:
     return [frame.id for frame in held]
 
 
-def _held(camera: str, entry_id: bytes, packed: bytes | None, deliveries: int, queued_us: int) -> Held:
+def _since(offered_us: bytes, now_us: bytes) -> int:
+    """Microseconds; 0 if somebody wrote the entry past the scripts, without its time."""
+    return int(now_us) - int(offered_us) if offered_us.isdigit() and len(offered_us) < 20 else 0
+
+
+def _held(
+    camera: str, entry_id: bytes, packed: bytes | None, deliveries: int, queued_us: int, taken_s: float
+) -> Held:
     run, seq = entry_id.split(b"-")
-    return Held(camera, int(run), int(seq), packed or b"", deliveries, max(0, queued_us) / 1000)
+    queued_ms = max(0, queued_us) / 1000
+    return Held(camera, int(run), int(seq), packed or b"", deliveries, queued_ms, taken_s)

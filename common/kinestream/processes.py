@@ -28,6 +28,7 @@ from typing import IO, Any
 
 import click
 
+from kinestream.metrics.telemetry import PORT_VARIABLE
 from kinestream.redisurl import safe_url
 
 GRACE_S = 10.0
@@ -163,13 +164,15 @@ def start_child(
 ) -> Child:
     """Show and start `kinestream ARGUMENTS...`; its output goes to `log` if given, else by lines to `say`.
 
-    `environment` is added to this process's own and shown as a part of the command line, without passwords.
+    `environment` is added to this process's own, less the port of its metrics, and shown as a part of the
+    command line, without passwords.
     Each line of output is prefixed with `name`, and `say` gets it from a thread. Call it in the main thread.
     """
     environment = environment or {}
     say("$ " + command_line(arguments, environment))
     command = [sys.executable, "-P", "-m", "kinestream", *arguments]
-    child_environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+    inherited = {name: value for name, value in os.environ.items() if name != PORT_VARIABLE}
+    child_environment = {**inherited, "PYTHONUNBUFFERED": "1", **environment}
     if log is not None:
         with log.open("ab") as file:
             process = spawn(command, env=child_environment, stdout=file, stderr=subprocess.STDOUT)
@@ -194,7 +197,8 @@ def _shown(word: str) -> str:
     if word.startswith(("redis://", "rediss://", "unix://")):
         return safe_url(word)
     word = re.sub(r"(?<=://).*@", "***@", word)  # a camera's login
-    return re.sub(r"^((?:rtsp|http)s?://[^?]*\?).*", r"\1***", word)  # many cameras take it in the query
+    # Many cameras take it in the query, some in what looks like one within the path.
+    return re.sub(r"(?i)^((?:rtsp|http)s?://[^?]*?(?:\?|/(?=[^?/]*(?:=|%3d)))).*", r"\1***", word)
 
 
 def _pump(output: IO[bytes], name: str, say: Callable[[str], object]) -> None:

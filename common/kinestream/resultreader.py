@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
 
 from kinestream.cursor import Cursor, EntryId, Position
 from kinestream.delivery import untyped
@@ -165,11 +166,16 @@ async def cursor_at_beginning(redis: Redis, keys: Keys, *, ordered: bool) -> Cur
 
 
 async def _snapshot(redis: Redis, keys: Keys) -> _Snapshot:
-    async def read() -> list[Any]:
-        async with redis.pipeline(transaction=True) as pipe:
+    async def read(transaction: bool = True) -> list[Any]:
+        async with redis.pipeline(transaction=transaction) as pipe:
             commands = untyped(pipe)
             commands.hgetall(keys.cameras).smembers(keys.active).xinfo_stream(keys.results)
-            replies: list[Any] = await commands.execute(raise_on_error=False)
+            try:
+                replies: list[Any] = await commands.execute(raise_on_error=False)
+            except OutOfMemoryError:
+                # Where no memory is left, a transaction may not even read. Without one the three still arrive
+                # together, and a server carries out what arrives together without a break.
+                return await read(transaction=False)
         for reply in replies:
             if isinstance(reply, Exception) and "no such key" not in str(reply):
                 raise reply

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from redis.asyncio import Redis
 
 from kinestream.delivery import Limits, Scripts, untyped
-from kinestream.errors import Fenced, RunLost
+from kinestream.errors import Fenced, RunLost, UsageError
 from kinestream.keys import Keys, check_camera
 from kinestream.messages import Frame, Lane, PoseResult
 
@@ -53,13 +53,15 @@ class Run:
         limits: Limits | None = None,
         after: int = 0,
         token: str | None = None,
+        if_over: bool = False,
     ) -> Self:
         """Open a new run of `camera` and close the one before it.
 
         `source` is a description without credentials. The run's number is larger than every earlier one and
         than `after`, even if Redis lost its memory, since it is not smaller than Redis's clock in seconds.
-        Calling again with the same `token` after a lost reply opens no second run. Raises `UsageError` for a
-        camera name that is not allowed.
+        Calling again with the same `token` after a lost reply opens no second run. `if_over` leaves the run
+        before it alone. Raises `UsageError` for a camera name that is not allowed, and if that run is not
+        over.
         """
         check_camera(camera)
         keys = keys or Keys()
@@ -68,10 +70,12 @@ class Run:
         while True:
             before = int(await untyped(redis).hget(keys.cameras, camera) or 0)
             clock_s = int((await redis.time())[0])
-            frames_before, token_before = await _facts(redis, keys, camera, before)
+            frames_before, token_before, is_open = await _facts(redis, keys, camera, before)
             # The stored run is ours if the reply to an earlier try got lost; the script then only says so
             # again.
             ours = token_before == token
+            if if_over and is_open and not ours:  # whoever begins from now on makes the script say `moved`
+                raise UsageError(f"{camera} is being produced now (run {before})")
             number = before if ours else max(before + 1, clock_s, after + 1)
             end_before = PoseResult(
                 camera=camera, run=before or 1, seq=frames_before, status="end", cause="next-run"
@@ -241,7 +245,8 @@ def _if_dropped(frame: Frame) -> PoseResult:
     )
 
 
-async def _facts(redis: Redis, keys: Keys, camera: str, run: int) -> tuple[int, str]:
-    """Frames produced in a run, and the token of its producer."""
-    produced, token = await untyped(redis).hmget(keys.ledger(camera, run), "produced", "token")
-    return int(produced or 0), (token or b"").decode(errors="replace")
+async def _facts(redis: Redis, keys: Keys, camera: str, run: int) -> tuple[int, str, bool]:
+    """Frames produced in a run, the token of its producer, and whether it is not over yet."""
+    facts = await untyped(redis).hmget(keys.ledger(camera, run), "produced", "token", "state")
+    produced, token, state = facts
+    return int(produced or 0), (token or b"").decode(errors="replace"), state not in (None, b"ended")

@@ -52,7 +52,7 @@ class Webcam:
         self.device = device
         self.asked = asked
         self._capture = capture
-        self._closed = False
+        self._closed = self._released = False
         self._reading = threading.Lock()  # releasing a capture that another thread reads would crash
         self.granted = Granted(
             width=int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
@@ -82,9 +82,10 @@ class Webcam:
 
     def close(self) -> None:
         """Give the webcam back; waits for a picture that is being read. Closing again does nothing."""
+        self._closed = True  # without the lock, which who reads picture after picture has nearly always
         with self._reading:
-            if not self._closed:
-                self._closed = True
+            if not self._released:
+                self._released = True
                 self._capture.release()
 
     def __enter__(self) -> Self:

@@ -26,7 +26,7 @@ way from the producer to Redis, for which there is no common clock.
 REPORT_S = 2.0
 """Between two reports: often enough for eyes, and nothing beside the frames."""
 
-_ALIVE_S = 15
+ALIVE_S = 15
 """A worker that has not reported for so long is gone, or cut off."""
 
 _REMEMBERED_S = 3600
@@ -67,7 +67,7 @@ class WorkerReport:
                 for stage, counts in facts["stages"].items()
             }
             return cls(stages=stages, **{name: kind(facts[name]) for name, kind in _FACTS.items()})
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
 
 
@@ -87,7 +87,7 @@ async def publish_report(redis: Redis, report: WorkerReport, *, keys: Keys | Non
     keys = keys or Keys()
     now_ms = await _now_ms(redis)
     async with redis.pipeline(transaction=False) as pipeline:
-        pipeline.set(keys.worker(report.name), report.pack(), ex=_ALIVE_S)
+        pipeline.set(keys.worker(report.name), report.pack(), ex=ALIVE_S)
         pipeline.zadd(keys.workers, {report.name: now_ms})
         pipeline.zremrangebyscore(keys.workers, "-inf", now_ms - 1000 * _REMEMBERED_S)
         await pipeline.execute()
@@ -103,11 +103,13 @@ async def withdraw_report(redis: Redis, name: str, *, keys: Keys | None = None) 
 async def read_reports(redis: Redis, *, keys: Keys | None = None) -> list[WorkerReport]:
     """The reports of all workers that are alive, by name."""
     keys = keys or Keys()
-    since_ms = await _now_ms(redis) - 1000 * _ALIVE_S
+    since_ms = await _now_ms(redis) - 1000 * ALIVE_S
     names = await untyped(redis).zrangebyscore(keys.workers, since_ms, "+inf")
     if not names:
         return []
-    packed = await untyped(redis).mget([keys.worker(name.decode()) for name in sorted(names)])
+    # A name that is no UTF-8 is another maker's mistake: its report is not found.
+    known = [keys.worker(name.decode(errors="replace")) for name in sorted(names)]
+    packed = await untyped(redis).mget(known)
     reports = [WorkerReport.unpack(report) for report in packed if report is not None]
     return [report for report in reports if report is not None]
 

@@ -7,14 +7,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kinestream.cli import redis_option
 from kinestream.errors import UsageError
 from kinestream.heartbeat import heartbeat_option, with_heartbeat
+from kinestream.metrics.telemetry import Telemetry, metrics_options, served
+
+if TYPE_CHECKING:
+    from kinestream.messages import PoseResult
 
 start_option = click.option(
     "--from",
@@ -45,6 +50,7 @@ start_option = click.option(
 )
 @click.option("--count", type=click.IntRange(1), help="End after this many records.")
 @heartbeat_option
+@metrics_options
 @redis_option
 def watch(
     cameras: tuple[str, ...],
@@ -54,6 +60,8 @@ def watch(
     latest: bool,
     count: int | None,
     heartbeat_file: Path | None,
+    metrics_port: int | None,
+    metrics_host: str,
     redis_url: str | None,
 ) -> None:
     """Subscribe to the results of all cameras, or of those named, until Ctrl-C.
@@ -71,16 +79,23 @@ def watch(
     from kinestream.embedded import find_redis_url
 
     form = form or ("table" if sys.stdout.isatty() else "json")
-    watching = _watch(
-        find_redis_url(redis_url), cameras, form, count, start=start, order=order, latest_only=latest
-    )
-    try:
-        asyncio.run(with_heartbeat(heartbeat_file, watching))
-    except asyncio.CancelledError:
-        click.get_current_context().exit(128 + signal.SIGTERM)
+    with served(metrics_port, metrics_host) as telemetry:
+        url = find_redis_url(redis_url)
+        watching = _watch(url, cameras, form, count, telemetry, start=start, order=order, latest_only=latest)
+        try:
+            asyncio.run(telemetry.turning(with_heartbeat(heartbeat_file, watching)))
+        except asyncio.CancelledError:
+            click.get_current_context().exit(128 + signal.SIGTERM)
 
 
-async def _watch(url: str, cameras: tuple[str, ...], form: str, count: int | None, **options: Any) -> None:
+async def _watch(
+    url: str,
+    cameras: tuple[str, ...],
+    form: str,
+    count: int | None,
+    telemetry: Telemetry,
+    **options: Any,
+) -> None:
     from contextlib import aclosing
 
     from rich.console import Console
@@ -92,12 +107,24 @@ async def _watch(url: str, cameras: tuple[str, ...], form: str, count: int | Non
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with aclosing(subscribe(url, cameras or None, **options)) as results:
+    async with telemetry.watching_redis(url), aclosing(subscribe(url, cameras or None, **options)) as results:
         wanted = first(results, count) if count else results
+        if telemetry.serves:
+            wanted = _told(telemetry, wanted)
         if form == "table":
             await show_table(wanted, Console())
         else:
             await write_lines(wanted, sys.stdout)
+
+
+def _told(telemetry: Telemetry, results: AsyncIterator[PoseResult]) -> AsyncIterator[PoseResult]:
+    """The same records, counted; from now on the subscriber is ready."""
+    from kinestream_consumers.metrics import WatchMetrics
+
+    counts = WatchMetrics()
+    telemetry.register(lambda: counts)
+    telemetry.health.doing = ""
+    return counts.counted(results)
 
 
 @click.command(short_help="Record results and annotated pictures of running cameras.")

@@ -72,7 +72,8 @@ class Recorder:
         if self._cursor and self._cursor.ordered:
             raise UsageError("recording goes on only from a cursor that was made without --order")
         self._running = set(self.cameras)
-        self._last_runs: dict[str, int] = {}
+        self._last_runs: dict[str, int] = {}  # the newest of each camera whose `end` was read
+        self._draining: set[tuple[str, int]] = set()  # runs whose `end` was read, not yet seen to be empty
         self._target: EntryId | None = None
         self._filming: Filming | None = None
         self._stopped = False
@@ -152,9 +153,14 @@ class Recorder:
     async def _take(self, result: PoseResult) -> None:
         self.records += 1
         self._lines.write(result)
-        if result.status == "end" and result.cause not in _GOES_ON:
-            self._running.discard(result.camera)
+        if result.status == "end":
             self._last_runs[result.camera] = result.run
+            self._draining.add((result.camera, result.run))
+            if result.cause not in _GOES_ON:
+                self._running.discard(result.camera)
+        elif result.camera in self._last_runs and result.run > self._last_runs[result.camera]:
+            self._running.add(result.camera)  # it broke, and has come back while others went on
+            self._target = None
         if self._filming:
             await self._filming.add(result)
 
@@ -163,9 +169,10 @@ class Recorder:
 
         An `end` may come before the last results, since workers never see it.
         """
-        for camera, run in self._last_runs.items():
+        for camera, run in sorted(self._draining):
             if await through_outages(partial(self._in_flight, camera, run), what="reading the ledger"):
                 return False
+            self._draining.discard((camera, run))
         following = (await cursor_at_end(self._redis, self._keys, ordered=False)).following
         # Other cameras go on, so the first look counts, unless Redis lost its memory since then.
         self._target = min(self._target or following, following)

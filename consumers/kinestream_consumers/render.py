@@ -43,7 +43,9 @@ def render(
         with VideoWriter(output, width, height) as writer:
             try:
                 for frame in _from(first, frames):
-                    _annotate(frame.image, known.camera, frame.media_time_s, *pairing.of(frame.media_time_s))
+                    result, is_own = pairing.of(frame.media_time_s)
+                    _check_same_film(frame.image, result, poses, video)
+                    _annotate(frame.image, known.camera, frame.media_time_s, result, is_own)
                     writer.write(frame.image, frame.media_time_s)
                     progress()
             except SourceError as error:
@@ -53,6 +55,16 @@ def render(
     if damage:
         raise damage
     return pairing.paired
+
+
+def _check_same_film(image: Image, result: PoseResult | None, poses: Path, video: Path) -> None:
+    """Raise `UsageError` if a record is of pictures of another size: its poses would lie anywhere."""
+    height, width = image.shape[:2]
+    if result and result.width and result.height and (result.width, result.height) != (width, height):
+        raise UsageError(
+            f"{poses} is of pictures of {result.width}x{result.height}, {video} has {width}x{height}: "
+            "they do not belong together"
+        )
 
 
 def _from(first: VideoFrame, others: Iterator[VideoFrame]) -> Iterator[VideoFrame]:

@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING
 import click
 
 from kinestream.cli import SOURCE_VARIABLE, redis_option
-from kinestream.errors import KinestreamError, UsageError
+from kinestream.errors import KinestreamError, RedisUnavailable, UsageError
 from kinestream.heartbeat import heartbeat_option, with_heartbeat
 from kinestream.messages import LANES, Lane
+from kinestream.metrics.telemetry import Telemetry, metrics_options, served
 
 if TYPE_CHECKING:
+    import asyncio
+
     from redis.asyncio import Redis
 
     from kinestream_ingest.encoder import Encoder
     from kinestream_ingest.feed import Feed
+    from kinestream_ingest.metrics import IngestMetrics
     from kinestream_ingest.pacing import Pace, Thinning
     from kinestream_ingest.sources import Source
 
@@ -65,6 +69,7 @@ _SHOWN_RUNS = 10
     help="Seconds without a picture after which a camera counts as gone [default: 10].",
 )
 @heartbeat_option
+@metrics_options
 @redis_option
 def ingest(
     source: str,
@@ -78,6 +83,8 @@ def ingest(
     reconnect: bool | None,
     timeout_s: float | None,
     heartbeat_file: Path | None,
+    metrics_port: int | None,
+    metrics_host: str,
     redis_url: str | None,
 ) -> None:
     """Turn SOURCE into frames of one camera, for the workers. SOURCE, by default
@@ -130,8 +137,9 @@ def ingest(
     if timeout_s is not None and not 0 < timeout_s < float("inf"):
         raise UsageError(f"timeout must be more than 0 seconds, got {timeout_s:g}")
     open_it = partial(open_source, source, pace=_pace(lane, realtime), timeout_s=timeout_s or TIMEOUT_S)
-    work = _ingest(open_it, redis_url, camera, lane, reconnect, encoder, thinning)
-    asyncio.run(with_heartbeat(heartbeat_file, work))
+    with served(metrics_port, metrics_host) as telemetry:
+        work = _ingest(open_it, redis_url, camera, lane, reconnect, encoder, thinning, telemetry)
+        asyncio.run(telemetry.turning(with_heartbeat(heartbeat_file, work)))
 
 
 def _pace(lane: Lane | None, realtime: bool | None) -> Pace | None:
@@ -152,6 +160,7 @@ async def _ingest(
     reconnect: bool | None,
     encoder: Encoder,
     thinning: Thinning,
+    telemetry: Telemetry,
 ) -> None:
     from kinestream.embedded import find_redis_url
     from kinestream.processes import capture_signals
@@ -159,13 +168,15 @@ async def _ingest(
     from kinestream_ingest.feed import Feed, opened
     from kinestream_ingest.progress import shown_progress
 
+    telemetry.health.doing = "opening the source"
     with capture_signals() as stop:
         source = await opened(open_it, stop)
         if source is None:
             return
         if reconnect and not source.returns:
             raise UsageError(f"--reconnect is for cameras; {source.description} is read once")
-        async with connect(find_redis_url(redis_url)) as redis:
+        url = find_redis_url(redis_url)
+        async with connect(url) as redis, telemetry.watching_redis(url):
             feed = Feed(
                 redis,
                 source,
@@ -176,13 +187,36 @@ async def _ingest(
                 thinning=thinning,
                 stop=stop,
             )
+            _tell(telemetry, feed, stop)
             try:
                 async with shown_progress(feed, redis):
                     await feed.produce()
+            except RedisUnavailable:
+                raise  # without sums: who was told to stop does not wait again for a Redis that hangs
             except KinestreamError:
                 await _show_sums(redis, feed)
                 raise
             await _show_sums(redis, feed)
+
+
+def _tell(telemetry: Telemetry, feed: Feed, stop: asyncio.Event) -> None:
+    """From now on it has something to tell, and is ready while its camera is there and has an open run."""
+
+    def collector() -> IngestMetrics:
+        from kinestream_ingest.metrics import IngestMetrics
+
+        return IngestMetrics(feed)
+
+    def missing() -> str:
+        if stop.is_set():
+            return "ending"
+        if feed.away_s:
+            return f"the source has been away for {feed.away_s:.0f} s"
+        return "" if feed.offering.open else "no run is open"
+
+    telemetry.register(collector)
+    telemetry.health.add_check(missing)
+    telemetry.health.doing = ""
 
 
 async def _show_sums(redis: Redis, feed: Feed) -> None:
@@ -199,4 +233,4 @@ async def _show_sums(redis: Redis, feed: Feed) -> None:
         for run in runs[-_SHOWN_RUNS:]:
             ledger = await read_ledger(redis, camera, run)
             if ledger is not None:
-                click.echo(sum_line(ledger))
+                click.echo(sum_line(ledger) + f", run {run}" * (len(runs) > 1))

@@ -12,6 +12,7 @@ import cv2
 
 from kinestream.errors import KinestreamError, UsageError
 from kinestream.messages import MAX_DATA_BYTES
+from kinestream.metrics.cumulative import Cumulative
 from kinestream.video import Image
 from kinestream_ingest.sources import SourceFrame
 
@@ -43,7 +44,8 @@ class EncodedImage:
 class Encoder:
     """Makes JPEGs (4:2:0) of one quality, 1 to 100, no side longer than `max_side` pixels.
 
-    Raises `UsageError` for numbers that are out of range.
+    `took` counts what the pictures took, repeated ones once. Raises `UsageError` for numbers that are out of
+    range.
     """
 
     def __init__(self, *, quality: int = QUALITY, max_side: int | None = None) -> None:
@@ -51,6 +53,7 @@ class Encoder:
             raise UsageError(f"quality must be 1 to 100, got {quality}")
         if max_side is not None and max_side < 16:
             raise UsageError(f"max-side must be at least 16 pixels, got {max_side}")
+        self.took = Cumulative()
         self._parameters = [cv2.IMWRITE_JPEG_QUALITY, quality]
         self._max_side = max_side
         self._repeats: dict[int, EncodedImage] = {}
@@ -91,7 +94,9 @@ class Encoder:
                 f"a picture of {width}x{height} has {len(data)} bytes, {MAX_DATA_BYTES} are allowed: "
                 "lower --quality or --max-side"
             )
-        return EncodedImage(data, width, height, 1000 * (time.perf_counter() - began))
+        encoded_ms = 1000 * (time.perf_counter() - began)
+        self.took.add(encoded_ms)
+        return EncodedImage(data, width, height, encoded_ms)
 
     def _resized(self, picture: Image) -> Image:
         height, width = picture.shape[:2]

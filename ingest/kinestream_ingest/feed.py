@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -66,6 +68,7 @@ class Feed:
     """One camera, connection after connection; make one in a running event loop, then `produce`.
 
     `seen` and `offered` count all its frames; `offering` and `source` are those of the newest connection.
+    Another thread that wants numbers which fit each other holds `changing` meanwhile, and not for long.
     """
 
     def __init__(
@@ -86,6 +89,8 @@ class Feed:
 
         Raises `UsageError` for a camera name that is not allowed.
         """
+        self.encoder = encoder or Encoder()
+        self.changing = threading.Lock()
         self._redis = redis
         self._reopen = reopen
         self._stop = stop or asyncio.Event()
@@ -95,14 +100,15 @@ class Feed:
             redis,
             camera=camera,
             lane=lane,
-            encoder=encoder or Encoder(),
+            encoder=self.encoder,
             thinning=thinning or Thinning(),
             stop=self._stop,
             keys=self._keys,
             limits=limits,
         )
         self._producer = self._produce_from(source)
-        self._seen = self._offered = 0
+        self._seen = self._offered = self._taken = 0
+        self._given_up: Counter[str] = Counter()
         self._runs: list[int] = []
         self._away_since: float | None = None
 
@@ -115,6 +121,16 @@ class Feed:
     def offered(self) -> int:
         """How many frames Redis has acknowledged so far."""
         return self._offered + self._producer.offered
+
+    @property
+    def taken(self) -> int:
+        """How many frames the source has given so far that were not skipped."""
+        return self._taken + self._producer.taken
+
+    @property
+    def given_up(self) -> Counter[str]:
+        """Frames that were given up on so far, by cause."""
+        return self._given_up + self._producer.given_up
 
     @property
     def away_s(self) -> float:
@@ -156,8 +172,15 @@ class Feed:
             source = await self._open_again(self._reopen, backoff)
             if source is None:
                 return None
-            self._seen, self._offered, self._runs = self.seen, self.offered, self.runs
-            self._producer = self._produce_from(source)
+            producer = self._produce_from(source, after=self.runs[-1])
+            with self.changing:
+                self._seen, self._offered, self._runs = self.seen, self.offered, self.runs
+                self._taken, self._given_up = self.taken, self.given_up
+                self._producer = producer
+            # Errors and what raised them hold one another in circles, and a last picture with them, and
+            # libav's threads with that. This process allocates so little that Python looks for circles once
+            # in hours.
+            gc.collect()
 
     async def _open_again(self, reopen: Callable[[], Source], backoff: Backoff) -> Source | None:
         """Try until the source is open again; None when told to stop. Raises `Fenced`."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -31,11 +31,12 @@ class Handed(Generic[T]):
 class Handover(Generic[T]):
     """At most `room` frames. `put`, `give_up` and `end` are for the thread, `get` and `stop` for the loop.
 
-    `newest_wins` makes it a live one; `cause()` then says why a frame finds no room. Make it in the running
-    event loop.
+    `newest_wins` makes it a live one; `cause()` then says why a frame finds no room. `given_up` counts what
+    was given up on by its cause. Make it in the running event loop.
     """
 
     def __init__(self, room: int, *, newest_wins: bool, cause: Callable[[], str]) -> None:
+        self.given_up: Counter[str] = Counter()
         self._cause = cause
         self._room = room
         self._newest_wins = newest_wins
@@ -58,7 +59,9 @@ class Handover(Generic[T]):
             while len(self._frames) >= self._room:
                 oldest = self._frames.popleft()
                 later = self._frames[0].causes if self._frames else causes
-                later |= oldest.causes | {self._cause()}
+                cause = self._cause()
+                self.given_up[cause] += 1
+                later |= oldest.causes | {cause}
             self._frames.append(Handed(frame, causes))
         self._notify()
         return True
@@ -66,6 +69,7 @@ class Handover(Generic[T]):
     def give_up(self, cause: str) -> None:
         """Tell that the next frame will never be handed over."""
         with self._changed:
+            self.given_up[cause] += 1
             self._causes_after.add(cause)
 
     def end(self, error: Exception | None = None) -> None:

@@ -37,6 +37,9 @@ from kinestream.redis import is_away, reason, through_outages
 from kinestream.run import Run
 from kinestream_ingest.capture import Captured
 
+REDIS_FULL = "redis-full"
+"""Cause of a live frame that Redis had no memory for."""
+
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 0.05
 """Between two tries while the stream is full; the frames that wait last longer on all but the fastest GPU."""
 
@@ -48,7 +51,8 @@ class Offering:
     """The runs of one camera, as far as this process has begun them; the last one is open.
 
     `offered` counts the frames that Redis acknowledged, `late_s` is how long after its capture the last one
-    was. `away` says whether the last try found Redis away. Setting `stop` ends every wait.
+    was. `away` says whether the last try found Redis away, `open` whether there is an open run. `refused`
+    counts the frames that were given up on since Redis had no memory. Setting `stop` ends every wait.
     """
 
     def __init__(
@@ -69,6 +73,8 @@ class Offering:
         self.offered = 0
         self.late_s = 0.0
         self.away = False
+        self.open = False
+        self.refused = 0
         self._begin_run = partial(
             Run.begin, redis, camera, lane=lane, source=source, keys=keys, limits=limits
         )
@@ -92,6 +98,7 @@ class Offering:
         begin = partial(self._begin_run, after=after, token=uuid.uuid4().hex)
         run = await self._insist(begin, f"beginning a run of {self.camera}")
         self.runs.append(run)
+        self.open = True
         _log.info("%s: run %d begins, %s, %s", self.camera, run.number, self.lane, self._source)
 
     async def offer(self, captured: Captured, causes: set[str]) -> None:
@@ -125,7 +132,8 @@ class Offering:
             self._complain(error)
             if self.lane == "every-frame":
                 return "full"
-            self._causes.add("redis-full")
+            self._causes.add(REDIS_FULL)
+            self.refused += 1
             return "given-up"
         return "full" if outcome == "full" else "ok"
 
@@ -143,6 +151,7 @@ class Offering:
 
     async def _end(self, *, frames: int | None = None, gap_cause: str = "", cause: str = "") -> None:
         run = self.run
+        self.open = False
         what = f"ending run {run.number} of {self.camera}"
         try:
             await self._insist(partial(run.finish, frames=frames, gap_cause=gap_cause, cause=cause), what)
@@ -154,6 +163,7 @@ class Offering:
         """End a run that Redis has forgotten; the frames that it never had go into the next one."""
         _log.warning("%s: that run ends and a new one begins", lost)
         old = self.run
+        self.open = False
         what = f"ending run {old.number} of {self.camera}"
         await self._insist(partial(old.finish_lost, lost.known), what)
         self._first += old.produced

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from datetime import UTC, datetime
 
 from redis.asyncio import Redis
@@ -24,7 +25,7 @@ from kinestream.messages import Lane
 from kinestream_ingest.capture import Capture, Captured
 from kinestream_ingest.encoder import EncodeError, Encoder
 from kinestream_ingest.handover import Handed, Handover
-from kinestream_ingest.offering import Offering
+from kinestream_ingest.offering import REDIS_FULL, Offering
 from kinestream_ingest.pacing import Thinning
 from kinestream_ingest.sources import Source
 
@@ -60,8 +61,11 @@ class Producer:
         stop: asyncio.Event | None = None,
         keys: Keys | None = None,
         limits: Limits | None = None,
+        after: int = 0,
     ) -> None:
+        """`after` is the number of the run before, if this is its camera again."""
         self.source = source
+        self._after = after
         self._stop = stop or asyncio.Event()
         self.offering = Offering(
             redis,
@@ -98,6 +102,17 @@ class Producer:
         return self.offering.offered
 
     @property
+    def taken(self) -> int:
+        """How many frames the source has given so far that were not skipped."""
+        return self._capture.taken
+
+    @property
+    def given_up(self) -> Counter[str]:
+        """Frames that were given up on so far, by cause."""
+        refused = Counter({REDIS_FULL: self.offering.refused})
+        return Counter(dict(self._handover.given_up)) + refused
+
+    @property
     def away_s(self) -> float:
         """For how long its source has been away: never, since it has only one."""
         return 0.0
@@ -110,7 +125,7 @@ class Producer:
         """
         try:
             await self._encode_repeats()
-            await self.offering.begin()
+            await self.offering.begin(self._after)
             stopping = asyncio.ensure_future(self._stop.wait())
             stopping.add_done_callback(lambda _: self._capture.close())
             try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -84,10 +85,18 @@ class Shown(Protocol):
     def source(self) -> Source: ...
 
 
+def _in_foreground() -> bool:
+    """Whether stderr is a terminal, and ours: in the background, after a `&`, it is shared with others."""
+    try:
+        return sys.stderr.isatty() and os.tcgetpgrp(sys.stderr.fileno()) == os.getpgrp()
+    except (OSError, ValueError):  # no controlling terminal
+        return sys.stderr.isatty()
+
+
 @contextlib.asynccontextmanager
 async def shown_progress(producer: Shown, redis: Redis, *, keys: Keys | None = None) -> AsyncIterator[None]:
     """Show on stderr how `producer` is doing while the block runs."""
-    terminal = sys.stderr.isatty()
+    terminal = _in_foreground()
     with _on_terminal(producer) if terminal else _in_log(producer) as show:
         interval_s = _TERMINAL_INTERVAL_S if terminal else _LOG_INTERVAL_S
         done = asyncio.Event()

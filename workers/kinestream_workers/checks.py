@@ -26,7 +26,8 @@ _OPENCVS = (
 
 def check_packages(asked: Asked) -> Iterator[Finding]:
     """Find packages that write the same module."""
-    versions = {found.name.lower(): found.version for found in distributions()}
+    # What a broken installation left behind may have no name.
+    versions = {found.name.lower(): found.version for found in distributions() if found.name}
     runtimes = {name: versions[name] for name in _RUNTIMES if name in versions}
     shown = ", ".join(f"{name} {version}" for name, version in runtimes.items()) or "not installed"
     if len(runtimes) == 1:
@@ -47,15 +48,13 @@ def check_model(asked: Asked) -> Iterator[Finding]:
     from kinestream_workers.engines import EngineOptions, open_engine, warm_up
     from kinestream_workers.modelcache import cached
     from kinestream_workers.models import AUTO, FALLBACK, FAVOURITE
-    from kinestream_workers.zoo import zoo_model
+    from kinestream_workers.zoo import NAMES, zoo_model
 
-    model = asked.model
-    if model == AUTO:  # a doctor downloads nothing
-        here = cached(zoo_model(FAVOURITE)) is not None
-        model = FAVOURITE if here else FALLBACK
-        if not here:
-            mend = f"kinestream models pull {FAVOURITE}"
-            yield Finding("warning", "model", f"{AUTO}: {FAVOURITE} is not here; looking at {FALLBACK}", mend)
+    model = FAVOURITE if asked.model == AUTO else asked.model
+    if model in NAMES and cached(zoo_model(model)) is None:  # a doctor downloads nothing
+        says = f"{model} is not here; looking at {FALLBACK}"
+        yield Finding("warning", "model", says, f"kinestream models pull {model}")
+        model = FALLBACK
     complaints = _Complaints()
     logger = logging.getLogger("kinestream_workers")
     logger.addHandler(complaints)

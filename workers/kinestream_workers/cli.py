@@ -17,10 +17,13 @@ import click
 from kinestream.cli import SOURCE_VARIABLE, redis_option
 from kinestream.errors import UsageError
 from kinestream.heartbeat import heartbeat_option, with_heartbeat
+from kinestream.metrics.telemetry import Telemetry, metrics_options, served
 from kinestream_workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from kinestream_workers.engines import Engine
+    from kinestream_workers.metrics import WorkerMetrics
+    from kinestream_workers.worker import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +92,7 @@ def _default(setting: str) -> str:
 )
 @click.option("--name", help="Name of this worker, unique among all.  [default: host, process, random]")
 @heartbeat_option
+@metrics_options
 @redis_option
 def worker(
     model: str,
@@ -98,6 +102,8 @@ def worker(
     threads: int | None,
     lease_ms: int,
     heartbeat_file: Path | None,
+    metrics_port: int | None,
+    metrics_host: str,
     redis_url: str | None,
     **given: Any,
 ) -> None:
@@ -129,31 +135,40 @@ def worker(
     if model == AUTO and os.environ.get(SOURCE_VARIABLE, "").startswith("testcard:"):
         _log.info("model %s: %s, since %s is a test card", AUTO, FALLBACK, SOURCE_VARIABLE)
         model = FALLBACK
-    path = resolve_model(model)
-    opening = partial(engine_class(path, engine), path, options)
-    url = find_redis_url(redis_url)
-    work = _work(url, opening, lease_ms, given)
-    asyncio.run(with_heartbeat(heartbeat_file, work))
+    with served(metrics_port, metrics_host) as telemetry:
+        path = resolve_model(model)
+        opening = partial(engine_class(path, engine), path, options)
+        url = find_redis_url(redis_url)
+        work = _work(url, opening, lease_ms, given, telemetry)
+        asyncio.run(telemetry.turning(with_heartbeat(heartbeat_file, work)))
 
 
-async def _work(url: str, open_engine: Callable[[], Engine], lease_ms: int, given: dict[str, Any]) -> None:
+async def _work(
+    url: str,
+    open_engine: Callable[[], Engine],
+    lease_ms: int,
+    given: dict[str, Any],
+    telemetry: Telemetry,
+) -> None:
     from kinestream.delivery import Limits
     from kinestream.groupconsumer import GroupConsumer
     from kinestream.processes import capture_signals
     from kinestream.redis import connect
     from kinestream_workers.engines import warm_up
-    from kinestream_workers.inference import EngineHangs
+    from kinestream_workers.engines.engine import EngineHangs
     from kinestream_workers.worker import Worker
 
     settings = dataclasses.replace(
         WorkerSettings(), **{name: value for name, value in given.items() if value is not None}
     )
+    telemetry.health.doing = "opening and warming up the engine"
     with capture_signals() as stop, contextlib.closing(await asyncio.to_thread(open_engine)) as engine:
         costs = await asyncio.to_thread(warm_up, engine, settings.max_batch)
         _log.info("%s, %s", engine.description, _shown(costs))
-        async with connect(url) as client:
+        async with connect(url) as client, telemetry.watching_redis(url):
             consumer = GroupConsumer(client, settings.name, limits=Limits(lease_ms=lease_ms))
             working = Worker(consumer, engine, settings)
+            _tell(telemetry, working, engine, settings.name, stop)
             try:
                 await working.run(stop)
             except EngineHangs as error:
@@ -161,6 +176,19 @@ async def _work(url: str, open_engine: Callable[[], Engine], lease_ms: int, give
                 click.echo(f"kinestream worker: {error}", err=True)
                 os._exit(1)
             _log.info("worker %s committed %d frames", settings.name, working.committed)
+
+
+def _tell(telemetry: Telemetry, working: Worker, engine: Engine, name: str, stop: asyncio.Event) -> None:
+    """From now on it is ready, unless it is told to stop, and has something to tell."""
+
+    def collector() -> WorkerMetrics:
+        from kinestream_workers.metrics import WorkerMetrics
+
+        return WorkerMetrics(working, engine, name)
+
+    telemetry.register(collector)
+    telemetry.health.add_check(lambda: "ending" if stop.is_set() else "")
+    telemetry.health.doing = ""
 
 
 def _shown(costs: dict[int, float]) -> str:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from kinestream.errors import EngineError
 from kinestream.groupconsumer import Held, Outcome
@@ -20,13 +20,12 @@ from kinestream.messages import Person
 from kinestream_workers import outcomes
 from kinestream_workers.decoding import in_source
 from kinestream_workers.engines import Engine
+from kinestream_workers.engines.engine import EngineHangs
 from kinestream_workers.engines.warmup import blank_image
 from kinestream_workers.preparing import Batch, Ready
 from kinestream_workers.settings import WorkerSettings
 
-
-class EngineHangs(EngineError):
-    """The engine is at one batch for longer than any can take; its thread is lost."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,7 @@ class Inference:
     def __init__(self, engine: Engine, settings: WorkerSettings) -> None:
         self._engine = engine
         self._settings = settings
+        self._hangs = False
         self._blank = engine.new_batch(1)
         engine.fill(self._blank, 0, blank_image())
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = (
@@ -86,7 +86,7 @@ class Inference:
 
     async def _failed_alone(self, batch: Batch, error: Exception) -> Inferred:
         image = batch.images[0]
-        held = image.taken.held
+        held = image.held
         await self._check_engine()
         if held.deliveries < self._settings.max_attempts:
             return Inferred(batch.settled, [*batch.again, held])
@@ -106,9 +106,9 @@ class Inference:
     def _ok(
         self, image: Ready, people: tuple[Person, ...], batch: int, begun_s: float, inferred_ms: float
     ) -> Outcome:
-        taken = image.taken
+        held = image.held
         return outcomes.ok(
-            taken.held,
+            held,
             image.frame,
             in_source(people, image.frame),
             model=self._engine.name,
@@ -117,24 +117,26 @@ class Inference:
             batch=batch,
             timings={
                 "encoded": image.frame.encoded_ms,
-                "queued": taken.held.queued_ms,
+                "queued": held.queued_ms,
                 "decoded": image.decoded_ms,
-                "waited": max(0.0, (begun_s - taken.taken_s) * 1000 - image.decoded_ms),
+                "waited": max(0.0, (begun_s - held.taken_s) * 1000 - image.decoded_ms),
                 "inferred": inferred_ms,
             },
         )
 
     async def _infer(self, memory: Any, slots: Sequence[int]) -> list[tuple[Person, ...]]:
         """What `Engine.infer` gives or raises, on the engine's thread; raises `EngineHangs` by itself."""
-        done: asyncio.Future[list[tuple[Person, ...]]] = asyncio.get_running_loop().create_future()
-        self._calls.put((lambda: self._engine.infer(memory, slots), done))
-        await asyncio.wait({done}, timeout=self._settings.engine_timeout_s)
+        return await self._called(lambda: self._engine.infer(memory, slots), f"a batch of {len(slots)}")
+
+    async def _called(self, call: Callable[[], T], what: str) -> T:
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._calls.put((call, done))
+        timeout_s = self._settings.engine_timeout_s
+        await asyncio.wait({done}, timeout=timeout_s)
         if not done.done():
             done.cancel()
-            raise EngineHangs(
-                f"the engine is at a batch of {len(slots)} for over "
-                f"{self._settings.engine_timeout_s:g} s: giving up"
-            )
+            self._hangs = True
+            raise EngineHangs(f"the engine is at {what} for over {timeout_s:g} s: giving up")
         return done.result()
 
     def _serve(self) -> None:
@@ -147,8 +149,13 @@ class Inference:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the worker gave up on this engine
                 done.get_loop().call_soon_threadsafe(_settle, done, result, error)
 
-    def close(self) -> None:
-        """End the thread once the engine has returned; an engine that hangs is not waited for."""
+    async def close(self) -> None:
+        """Wait until the engine has returned, so that it may be closed, and end the thread.
+
+        One that is known to hang is not waited for; raises `EngineHangs` for one that turns out to.
+        """
+        if not self._hangs:
+            await self._called(lambda: None, "its last batch")
         self._calls.put(None)
 
 

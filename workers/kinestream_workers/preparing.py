@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,29 +22,37 @@ from kinestream.logs import about
 from kinestream.messages import Frame
 from kinestream_workers import outcomes
 from kinestream_workers.decoding import decode
-from kinestream_workers.engines import Engine
+from kinestream_workers.engines import Engine, Image
+from kinestream_workers.engines.engine import EngineHangs
 from kinestream_workers.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+LARGE_PIXELS = 10_000_000
+"""Beyond 4K (8.8 million at most), whose decoding takes as long as a batch or two. What is larger is decoded
+aside."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Taken:
-    """A held frame and when it was taken, on the monotonic clock in seconds."""
+    """A held frame on its way into a batch; with its `frame`, if it was too large to be decoded on that way.
+
+    Then there is an `image`, or an `error` that it could not be decoded for; neither if it grew too old.
+    """
 
     held: Held
-    taken_s: float
-
-    def age_ms(self) -> float:
-        """Time since it was offered: up to the take on Redis's clock, from then on on this process's."""
-        return self.held.queued_ms + (time.monotonic() - self.taken_s) * 1000
+    frame: Frame | None = None
+    image: Image | None = None
+    error: Exception | None = None
+    decoded_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
     """One image in its slot of the batch."""
 
-    taken: Taken
+    held: Held
     frame: Frame
     slot: int
     decoded_ms: float
@@ -54,17 +63,19 @@ class Batch:
     """`images` lie in their slots of the engine's `memory`; `settled` are the frames that need no engine:
     stale or undecodable.
 
-    On `again`, which failed in a way that may be this machine's fault, another attempt shall be made.
+    On `again`, which failed in a way that may be this machine's fault, another attempt shall be made. `aside`
+    were too large, and are not a part of it.
     """
 
     memory: Any
     images: Sequence[Ready]
     settled: Sequence[Outcome]
     again: Sequence[Held] = ()
+    aside: Sequence[Taken] = ()
 
     @property
     def frames(self) -> int:
-        """How many frames it was cut from."""
+        """How many frames are in it."""
         return len(self.images) + len(self.settled) + len(self.again)
 
 
@@ -76,23 +87,25 @@ class Preparer:
         self._settings = settings
         self._failed = partial(outcomes.failed, worker=settings.name, model=engine.name)
         self._pool = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+        self._slots: list[Future[Ready | Outcome | Held | Taken]] = []
+        self._hangs = False
 
     async def prepare(self, frames: Sequence[Taken], memory: Any) -> Batch:
         """Fill the engine's memory of a batch, a slot for each frame.
 
         Raises `UnsupportedVersion` if one of the messages is newer than this program; nothing is settled
-        then.
+        then. Raises `EngineHangs` when nothing gets on for `engine_timeout_s`.
         """
-        loop = asyncio.get_running_loop()
-        slots = [
-            loop.run_in_executor(self._pool, self._prepare_one, taken, memory, slot)
-            for slot, taken in enumerate(frames)
+        self._slots = [
+            self._pool.submit(self._prepare_one, taken, memory, slot) for slot, taken in enumerate(frames)
         ]
-        prepared = await asyncio.gather(*slots)
+        prepared = [asyncio.wrap_future(slot) for slot in self._slots]
+        await self._filled(prepared)
         images: list[Ready] = []
         settled: list[Outcome] = []
         again: list[Held] = []
-        for outcome in prepared:
+        aside: list[Taken] = []
+        for outcome in await asyncio.gather(*prepared):
             match outcome:
                 case Ready():
                     images.append(outcome)
@@ -100,22 +113,42 @@ class Preparer:
                     settled.append(outcome)
                 case Held():
                     again.append(outcome)
-        return Batch(memory, images, settled, again)
+                case Taken():
+                    aside.append(outcome)
+        return Batch(memory, images, settled, again, aside)
 
-    def _prepare_one(self, taken: Taken, memory: Any, slot: int) -> Ready | Outcome | Held:
+    def without_stale(self, batch: Batch) -> Batch:
+        """The same batch, but for the images that have grown too old while it waited for the engine."""
+        images, settled = [], [*batch.settled]
+        for image in batch.images:
+            if self.is_stale(image.held, image.frame):
+                settled.append(outcomes.stale(image.held, image.frame, worker=self._settings.name))
+            else:
+                images.append(image)
+        return replace(batch, images=images, settled=settled)
+
+    def is_stale(self, held: Held, frame: Frame) -> bool:
+        """Whether it is live, and too old to be shown to anybody."""
+        return frame.lane == "live" and held.age_ms() > self._settings.max_age_ms
+
+    def _prepare_one(self, taken: Taken, memory: Any, slot: int) -> Ready | Outcome | Held | Taken:
         begun_s = time.monotonic()
-        held, failed = taken.held, self._failed
-        frame = None
+        held, frame, failed = taken.held, taken.frame, self._failed
         try:
             if held.deliveries > self._settings.max_deliveries:
                 gone = RuntimeError(f"no worker told the outcome of {held.deliveries - 1} deliveries")
                 return failed(held, None, outcomes.GIVEN_UP, gone)
-            frame = Frame.unpack(held.packed)
+            if frame is None:
+                frame = Frame.unpack(held.packed)
             if (frame.camera, frame.run, frame.seq) != (held.camera, held.run, held.seq):
                 raise MessageError(f"the message says it is {frame.camera} {frame.run}-{frame.seq}")
-            if frame.lane == "live" and taken.age_ms() > self._settings.max_age_ms:
+            if self.is_stale(held, frame):
                 return outcomes.stale(held, frame, worker=self._settings.name)
-            self._engine.fill(memory, slot, decode(frame))
+            if taken.error is not None:
+                raise taken.error
+            if taken.frame is None and math.prod(frame.encoded_size()) > LARGE_PIXELS:
+                return replace(taken, frame=frame)
+            self._engine.fill(memory, slot, decode(frame) if taken.image is None else taken.image)
         except UnsupportedVersion:
             raise
         except MessageError as error:
@@ -126,8 +159,23 @@ class Preparer:
             if held.deliveries < self._settings.max_attempts:
                 return held
             return failed(held, frame, outcomes.UNPREPARED, error)
-        return Ready(taken, frame, slot, (time.monotonic() - begun_s) * 1000)
+        return Ready(held, frame, slot, taken.decoded_ms + (time.monotonic() - begun_s) * 1000)
 
-    def close(self) -> None:
-        """End the threads once they have finished what they are at."""
-        self._pool.shutdown(wait=False)
+    async def _filled(self, slots: Sequence[asyncio.Future[Any]]) -> None:
+        at_work, timeout_s = {*slots}, self._settings.engine_timeout_s
+        while at_work:  # a large batch of large images may take long, as long as it gets on
+            filled, at_work = await asyncio.wait(at_work, timeout=timeout_s)
+            if not filled:
+                self._hangs = True
+                raise EngineHangs(
+                    f"the engine is at taking in {len(at_work)} frames for over {timeout_s:g} s: giving up"
+                )
+
+    async def close(self) -> None:
+        """End the threads, and wait until nothing is on its way into the engine, so that it may be closed.
+
+        What is known to hang is not waited for; raises `EngineHangs` for what turns out to.
+        """
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if not self._hangs:
+            await self._filled([asyncio.wrap_future(slot) for slot in self._slots if not slot.done()])

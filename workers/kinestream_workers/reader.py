@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from functools import partial
 
 from kinestream.groupconsumer import GroupConsumer, Held
@@ -16,14 +16,14 @@ two.
 """
 
 _NO_CAMERA_PAUSE_S = 0.25
-"""Between two looks for a first camera, when there is nothing to block on."""
+"""Between two looks for a camera to take from, when there is nothing to block on."""
 
 
 class Reader:
     """Reads until told to stop; each `Held` goes to `receive` on the event loop.
 
     `room()` says how many more frames the worker can take now, `room_changed` is set whenever that number
-    grows.
+    grows. Nothing is taken of the cameras that are `passed_over` just now.
     """
 
     def __init__(
@@ -32,11 +32,13 @@ class Reader:
         room: Callable[[], int],
         room_changed: asyncio.Event,
         receive: Callable[[Sequence[Held]], None],
+        passed_over: Callable[[], Set[str]] = frozenset,
     ) -> None:
         self._consumer = consumer
         self._room = room
         self._room_changed = room_changed
         self._receive = receive
+        self._passed_over = passed_over
         self._cameras: list[str] = []
         self._cameras_read_s = float("-inf")
 
@@ -60,17 +62,23 @@ class Reader:
 
     async def _read(self, room: int) -> Sequence[Held]:
         await self._look_for_cameras()
-        if not self._cameras:
+        passed_over = self._passed_over()
+        cameras = [camera for camera in self._cameras if camera not in passed_over]
+        if not cameras:
             await asyncio.sleep(_NO_CAMERA_PAUSE_S)
             return []
         # A plain take first: it alone is fair among the cameras, and the only one that sees returned frames.
-        held = await self._consumer.take(self._cameras, room)
-        return held or await self._consumer.wait(self._cameras, BLOCK_MS)
+        held = await self._consumer.take(cameras, room)
+        return held or await self._consumer.wait(cameras, BLOCK_MS)
 
     async def _look_for_cameras(self) -> None:
         if self._cameras and time.monotonic() - self._cameras_read_s < _CAMERAS_MAX_AGE_S:
             return
-        self._cameras = await self._consumer.cameras()
+        cameras = await self._consumer.cameras()
+        ended = sorted({*self._cameras} - {*cameras})
+        if ended:  # nobody sweeps their groups any more, so whoever joined late would stay there
+            await self._consumer.leave_groups(ended)
+        self._cameras = cameras
         self._cameras_read_s = time.monotonic()
 
 

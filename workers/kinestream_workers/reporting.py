@@ -17,6 +17,7 @@ from kinestream.histogram import RecentHistogram
 from kinestream.redis import reason
 from kinestream.workerreports import REPORT_S, STAGES, WorkerReport
 from kinestream_workers.engines import Engine
+from kinestream_workers.totals import Totals
 
 _WINDOW_S = 60.0
 """What is told of the recent past is of the last minute, at least."""
@@ -25,7 +26,10 @@ _log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """Counts what a worker commits and reports it; `held` says how many frames are in its hands."""
+    """Counts what a worker commits and reports it; `held` says how many frames are in its hands.
+
+    `totals` is the same since the start, for its metrics.
+    """
 
     def __init__(
         self,
@@ -34,6 +38,7 @@ class Reporter:
         held: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.totals = Totals()
         self._consumer = consumer
         self._engine = engine
         self._held = held
@@ -48,6 +53,7 @@ class Reporter:
         for outcome in outcomes:
             self._committed += 1
             result = outcome.result
+            self.totals.add(result)
             if result.status != "ok":
                 continue
             self._inferred += 1

@@ -23,14 +23,17 @@ from kinestream.groupconsumer import GroupConsumer, Held, Outcome
 from kinestream.logs import about
 from kinestream.redis import BLOCK_MS, reason, through_outages
 from kinestream.tasks import cancel
+from kinestream_workers.aside import Aside
 from kinestream_workers.batcher import Batcher
 from kinestream_workers.engines import Engine
-from kinestream_workers.inference import EngineHangs, Inference
+from kinestream_workers.engines.engine import EngineHangs
+from kinestream_workers.inference import Inference
 from kinestream_workers.leases import Leases, sweep
 from kinestream_workers.preparing import Batch, Preparer, Taken
 from kinestream_workers.reader import Reader
 from kinestream_workers.reporting import Reporter
 from kinestream_workers.settings import WorkerSettings
+from kinestream_workers.totals import Totals
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -54,9 +57,12 @@ class Worker:
         self._batcher: Batcher[Taken] = Batcher(settings.max_batch, settings.max_wait_ms / 1000)
         self._preparer = Preparer(engine, settings)
         self._inference = Inference(engine, settings)
-        self._reporter = Reporter(consumer, engine, lambda: len(self._leases.held()))
+        self._reporter = Reporter(consumer, engine, lambda: self.held)
         self._received = asyncio.Event()
-        self._reader = Reader(consumer, self._room, self._room_changed, self._receive)
+        self._aside = Aside(self._come_back, self._preparer.is_stale)
+        self._reader = Reader(
+            consumer, self._room, self._room_changed, self._receive, lambda: self._aside.cameras
+        )
         self._memories: asyncio.Queue[Any] = asyncio.Queue()
         for _ in range(_MEMORIES):
             self._memories.put_nowait(engine.new_batch(settings.max_batch))
@@ -64,6 +70,16 @@ class Worker:
         self._outcomes: asyncio.Queue[Sequence[Outcome] | None] = asyncio.Queue()
         self._before_commit = 0
         self._suspects: list[Held] = []
+
+    @property
+    def totals(self) -> Totals:
+        """What it has committed since its start."""
+        return self._reporter.totals
+
+    @property
+    def held(self) -> int:
+        """How many frames it holds now."""
+        return len(self._leases.held())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain.
@@ -81,6 +97,7 @@ class Worker:
         upkeep = [
             asyncio.create_task(self._leases.keep()),
             asyncio.create_task(self._reporter.keep()),
+            asyncio.create_task(self._aside.keep()),
             asyncio.create_task(sweep(self._consumer, lambda: self._reader.cameras)),
         ]
         pending: set[asyncio.Task[Any]] = {told, reading, *stages, *upkeep}
@@ -94,24 +111,33 @@ class Worker:
             ending.set()
             # The reader looks at the event by itself: a blocked read that is cancelled would strand a frame.
             await asyncio.wait({reading}, timeout=2 * BLOCK_MS / 1000)
-            await cancel(*pending)
-            self._inference.close()
-            self._preparer.close()
+            await cancel(told, reading, *stages, *upkeep)  # all: several may have failed at once
             await self._say_goodbye()
+            self._aside.close()
+            await self._preparer.close()
+            await self._inference.close()
 
     def _room(self) -> int:
-        """Frames that can be taken now: a batch for each memory, and one more that is being committed."""
+        """Frames that can be taken now: a batch for each memory, and one more that is being committed.
+
+        Those that are aside take nobody's room.
+        """
         batch = self._settings.max_batch
-        return min(
-            _MEMORIES * batch - self._before_commit, (_MEMORIES + 1) * batch - len(self._leases.held())
-        )
+        in_hand = len(self._leases.held()) - len(self._aside)
+        return min(_MEMORIES * batch - self._before_commit, (_MEMORIES + 1) * batch - in_hand)
 
     def _receive(self, held: Sequence[Held]) -> None:
         now_s = time.monotonic()
         self._leases.add(held)
         self._before_commit += len(held)
         for frame in held:
-            self._batcher.add(Taken(frame, now_s), now_s, alone=frame.deliveries > 1)
+            self._batcher.add(Taken(frame), now_s, alone=frame.deliveries > 1)
+        self._received.set()
+
+    def _come_back(self, taken: Taken) -> None:
+        """Take a frame that was aside into one of the next batches."""
+        self._before_commit += 1
+        self._batcher.add(taken, time.monotonic(), alone=taken.held.deliveries > 1)
         self._received.set()
 
     async def _prepare(self, stop: asyncio.Event) -> None:
@@ -120,10 +146,19 @@ class Worker:
         try:
             while not stop.is_set():
                 memory = await _unless(stopping, self._memories.get())
-                if memory is None or not await self._due(stopping):
+                if stopping.done() or not await self._due(stopping):
                     break
-                batch = await self._preparer.prepare(self._batcher.pop(), memory)
+                frames = self._batcher.pop()
+                try:
+                    batch = await self._preparer.prepare(frames, memory)
+                except EngineHangs:  # as below
+                    self._suspects = [taken.held for taken in frames]
+                    raise
+                self._aside.joined(frames)
+                self._aside.put(batch.aside)
+                self._before_commit -= len(batch.aside)
                 self._ready.put_nowait(batch)
+                del frames  # a large picture has 150 MB, and the next batch may be a while
         finally:
             stopping.cancel()
             self._ready.put_nowait(None)
@@ -141,10 +176,11 @@ class Worker:
     async def _infer(self, stop: asyncio.Event) -> None:
         try:
             while (batch := await self._ready.get()) is not None and not stop.is_set():
+                batch = self._preparer.without_stale(batch)
                 try:
                     inferred = await self._inference.run(batch)
-                except EngineHangs:  # one of these may be why: it must not end worker after worker for ever
-                    self._suspects = [image.taken.held for image in batch.images]
+                except EngineHangs:  # a frame may be why: it must not end worker after worker for ever
+                    self._suspects = [image.held for image in batch.images]
                     raise
                 self._memories.put_nowait(batch.memory)
                 self._before_commit -= batch.frames

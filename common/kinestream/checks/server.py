@@ -49,9 +49,7 @@ def check_server(asked: Asked) -> Iterator[Finding]:
         url = safe_url(find_redis_url(asked.redis_url))
         client = open_client(asked)
     except KinestreamError as error:
-        yield Finding(
-            "error", "redis", str(error), "start one with 'kinestream redis', or name one with --redis"
-        )
+        yield Finding("error", "redis", str(error))
         return
     with client:
         facts: dict[str, Any] = client.info()  # type: ignore[assignment]  # the sync client answers at once
@@ -97,7 +95,7 @@ def _persistence(facts: dict[str, Any]) -> Finding:
         "warning",
         "persistence",
         "no append-only file: what waits is lost when the server ends, and reported as lost",
-        "fine for live cameras; for uploads set appendonly yes",
+        "fine for live cameras; for uploads: appendonly yes, or kinestream redis --data DIR",
     )
 
 

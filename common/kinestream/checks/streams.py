@@ -16,22 +16,28 @@ from kinestream.checks.server import open_client
 from kinestream.doctor import Asked, Finding
 from kinestream.errors import KinestreamError
 from kinestream.keys import GROUP, RETURNED, Keys
+from kinestream.workerreports import ALIVE_S
 
-_READS_MS = 10_000
-"""A worker reads every camera about once a second; after so long it is gone, frozen or very slow."""
+_OVERDUE_MS = 10_000
+"""A worker renews its leases every second or two; whoever has not for so long is gone or frozen."""
 
-_FOR_DEAD_LETTERS = "look at them: XREVRANGE on the key, see docs/protocol.md"
+_FOR_DEAD_LETTERS = "kinestream dead list, then kinestream dead show ID"
 
 
 def check_streams(asked: Asked) -> Iterator[Finding]:
-    """Find out about every camera that is active, its group and its workers, and about dead letters."""
+    """Find out about workers, every camera that is active and its group, and about dead letters."""
     try:
         client = open_client(asked)
     except KinestreamError:
         return  # the check of the server says so
     keys = Keys()
     with client:
+        workers = _workers(client, keys)
         cameras = sorted(client.smembers(keys.active))  # type: ignore[arg-type]
+        if workers or not cameras:
+            yield Finding("ok", "workers", f"{workers} at work")
+        else:
+            yield Finding("warning", "workers", "none is at work", "start one: kinestream worker")
         if not cameras:
             yield Finding("ok", "cameras", "none is active")
         for camera in cameras:
@@ -43,20 +49,25 @@ def check_streams(asked: Asked) -> Iterator[Finding]:
             yield Finding("ok", "dead letters", "none")
 
 
+def _workers(client: redis.Redis, keys: Keys) -> int:
+    """Workers that have reported lately."""
+    seconds, _ = client.time()  # type: ignore[misc]
+    since_ms = 1000 * (seconds - ALIVE_S)
+    return int(client.zcount(keys.workers, since_ms, "+inf"))  # type: ignore[arg-type]
+
+
 def _camera(client: redis.Redis, keys: Keys, camera: str) -> Finding:
     frames, subject = keys.frames(camera), f"camera {camera}"
     in_flight = int(client.xlen(frames))  # type: ignore[arg-type]
-    consumers: list[dict[str, Any]] = []
+    held, overdue = 0, []
     with contextlib.suppress(ResponseError):  # no stream, or no group
-        consumers = client.xinfo_consumers(frames, GROUP)  # type: ignore[assignment]
-    workers = [consumer for consumer in consumers if consumer["name"] != RETURNED]
-    reading = [worker for worker in workers if worker["idle"] < _READS_MS]
-    held = sum(consumer["pending"] for consumer in consumers)
-    says = f"{in_flight - held} frames wait, {held} are held, {len(reading)} workers read"
-    stuck = [worker["name"] for worker in workers if worker["pending"] and worker["idle"] >= _READS_MS]
-    if stuck:
-        mend = "others take them when its lease is over; if it lives, look at what it is doing"
-        return Finding("warning", subject, f"{says}; {', '.join(stuck)} holds frames and does not read", mend)
-    if in_flight and not reading:
-        return Finding("warning", subject, says, "start a worker")
+        held = client.xpending(frames, GROUP)["pending"]  # type: ignore[index]
+        entries: Any = client.xpending_range(frames, GROUP, "-", "+", 10, idle=_OVERDUE_MS)
+        overdue = sorted({entry["consumer"] for entry in entries} - {RETURNED})
+    says = f"{in_flight - held} frames wait, {held} are held"
+    if overdue:
+        mend = "others take them when the lease is over; if it lives, look at what it is doing"
+        return Finding(
+            "warning", subject, f"{says}, some by {', '.join(overdue)}, which does not renew", mend
+        )
     return Finding("ok", subject, says)

@@ -30,7 +30,7 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SUFFIXES = {"jpeg": ".jpg", "png": ".png", "raw": ".bgr"}
 
 
-@click.group()
+@click.group(short_help="Look after the frames that were given up on.")
 def dead() -> None:
     """Look after the frames that were given up on: undecodable ones, and those on which the engine fails
     alone.
@@ -168,7 +168,8 @@ async def _show(redis_url: str | None, letter_id: str, output: Path | None) -> N
             ".bin",
             f"its message is no frame ({error}), so here are its bytes:",
         )
-    path = output or Path(f"{letter.camera}-{letter.name}{suffix}")
+    # Whoever reaches Redis may have written the letter: its name must not lead out of this folder.
+    path = output or Path(re.sub(r"[^A-Za-z0-9_.-]", "_", f"{letter.camera}-{letter.name}{suffix}")[-128:])
     try:
         path.write_bytes(data)
     except OSError as error:

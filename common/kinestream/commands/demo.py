@@ -102,7 +102,7 @@ def demo(sources: tuple[str, ...], model: str, output: Path) -> None:
         click.echo("What became of every frame:")
     for ledger in ledgers:
         click.echo("  " + sum_line(ledger))
-    for path in sorted(output.glob("*.*")):
+    for path in sorted(output.glob("[!.]*.*")):
         click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     click.echo(f"That took {time.monotonic() - begun_s:.0f} s.")
     if not all(ledger.balanced for ledger in ledgers):

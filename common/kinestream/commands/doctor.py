@@ -45,7 +45,7 @@ def doctor(model: str, engine: str | None, device: str, as_json: bool, redis_url
         for line in [json.dumps(asdict(finding))] if as_json else _lines(finding):
             click.echo(line)
     if not as_json:
-        click.echo(f"{errors} errors, {warnings} warnings" if errors or warnings else "all is well")
+        click.echo(f"errors: {errors}, warnings: {warnings}" if errors or warnings else "all is well")
     return 1 if errors else 0
 
 

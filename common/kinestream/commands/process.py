@@ -39,7 +39,7 @@ may die, and another one load its model, more than once.
 @click.command(short_help="Analyse every frame of a video file.")
 @click.argument("video", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
-@click.option("--model", default="auto", show_default=True, metavar="NAME|FILE", help="As for `worker`.")
+@click.option("--model", default="rtmo-s", show_default=True, metavar="NAME|FILE", help="As for `worker`.")
 @click.option("--device", default="auto", show_default=True, help="As for `worker`.")
 @click.option("--engine", metavar="NAME", help="As for `worker`.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Workers to start.")

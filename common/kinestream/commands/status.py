@@ -34,7 +34,7 @@ _REFRESH_S = 1.0
 _NOBODY = "no camera has begun a run yet; begin one with: kinestream ingest SOURCE --camera NAME"
 
 
-@click.command()
+@click.command(short_help="What became of every frame, what the workers do, how long it takes.")
 @click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
 @click.option(
     "--json", "as_json", is_flag=True, help="One JSON object a camera, worker and stage, one a line."
@@ -136,6 +136,8 @@ def _parts(seen: _Seen) -> Iterator[RenderableType]:
     if seen.reports:
         yield ""
         yield worker_table(seen.reports)
+    elif any(ledger.state == "open" or ledger.in_flight for ledger in seen.ledgers):
+        yield "no worker is at work; start one with: kinestream worker"
     if stages := merged_stages(seen.reports):
         yield ""
         yield stage_table(stages)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kinestream.cli import redis_option
+from kinestream.fields import MAX_INTEGER
 
 if TYPE_CHECKING:
     from kinestream.messages import PoseResult
@@ -32,8 +33,8 @@ _BAR = 40
 
 @click.command(short_help="Where one frame is, and where its milliseconds went.")
 @click.argument("camera")
-@click.argument("run", type=click.IntRange(1))
-@click.argument("seq", type=click.IntRange(0))
+@click.argument("run", type=click.IntRange(1, MAX_INTEGER))
+@click.argument("seq", type=click.IntRange(0, MAX_INTEGER))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @redis_option
 def trace(camera: str, run: int, seq: int, as_json: bool, redis_url: str | None) -> int:
@@ -86,7 +87,7 @@ def _story(found: Trace, name: str, seq: int) -> Iterator[str]:
 
 def _told(record: PoseResult, name: str) -> Iterator[str]:
     what = f"{len(record.people)} people" if record.status == "ok" else record.cause or "no cause"
-    if record.seq_to is not None:
+    if record.last != record.seq:
         what += f", one record for {record.seq} to {record.seq_to}"
     yield f"{name}: {record.status}, {what}"
     if record.worker:

@@ -7,8 +7,8 @@
 local cameras, active, results, frames, ledger, ledger_before = unpack(KEYS)
 local camera, run, run_before, frames_before, end_before, keep_s, token, lane, source, keep_ms, max_bytes = unpack(ARGV)
 local wrong = wrong_counts(6, 11) or wrong_numbers({ 2, 6, 10, 11 }, { 3, 4 }) or wrong_lane(lane)
-  or wrong_keys({ 'cameras', 'active', 'results', 'frames:<1>', 'ledger:<1>:<2>',
-    run_before ~= '' and 'ledger:<1>:<3>' or '' })
+  or wrong_keys(camera, { 'cameras', 'active', 'results', 'frames:' .. camera, 'ledger:' .. camera .. ':' .. run,
+    run_before ~= '' and 'ledger:' .. camera .. ':' .. run_before })
 if wrong then
   return wrong
 end

@@ -11,7 +11,7 @@ local camera, run, token, frames_text, end_record, keep_s, gap_from, gap, gap_ca
 local keep_ms, max_bytes = unpack(ARGV, 11)
 local total = tonumber(frames_text)
 local wrong = wrong_counts(5, 12) or wrong_numbers({ 2, 4, 6, 11, 12 }, { 7, 10 })
-  or wrong_keys({ 'cameras', 'active', 'frames:<1>', 'ledger:<1>:<2>', 'results' })
+  or wrong_keys(camera, { 'cameras', 'active', 'frames:' .. camera, 'ledger:' .. camera .. ':' .. run, 'results' })
   or wrong_gap(gap_from, gap, gap_cause, total)
 if not wrong and lost_from ~= '' and (gap ~= '' or tonumber(lost_from) > total) then
   wrong = bad_call('what Redis lost is in no gap, and begins at ' .. as_text(total) .. ' at the latest', lost_from)

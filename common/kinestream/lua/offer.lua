@@ -12,7 +12,7 @@ local camera, run, token, seq_text, frame, if_dropped, lane, room_text, max_byte
 local gap_from, gap, gap_cause, keep_ms, max_result_bytes = unpack(ARGV, 10)
 local seq, room, max_bytes = tonumber(seq_text), tonumber(room_text), tonumber(max_bytes_text)
 local wrong = wrong_counts(5, 14) or wrong_numbers({ 2, 4, 8, 9, 13, 14 }, { 10 }) or wrong_lane(lane)
-  or wrong_keys({ 'cameras', 'active', 'frames:<1>', 'ledger:<1>:<2>', 'results' })
+  or wrong_keys(camera, { 'cameras', 'active', 'frames:' .. camera, 'ledger:' .. camera .. ':' .. run, 'results' })
   or wrong_gap(gap_from, gap, gap_cause, seq)
 if wrong then
   return wrong

@@ -59,17 +59,15 @@ local function wrong_numbers(numbers, or_none)
   end
 end
 
--- `keys` are the names wanted, after the prefix that the first one tells; <2> is the second argument, '' any key.
-local function wrong_keys(keys)
-  local camera = ARGV[1]
+-- `keys` are the names wanted, after the prefix that the first one tells; false is any key.
+local function wrong_keys(camera, keys)
   if #camera > 64 or not string.find(camera, '^[A-Za-z0-9][A-Za-z0-9_.-]*$') then
     return bad_call('a camera name is 1 to 64 of A-Z a-z 0-9 _ . - and starts with a letter or digit', camera)
   end
   local prefix = string.match(KEYS[1], '^.*:') or ''
   for i, name in ipairs(keys) do
-    local wanted = prefix .. string.gsub(name, '<(%d)>', function(place) return ARGV[tonumber(place)] end)
-    if name ~= '' and KEYS[i] ~= wanted then
-      return bad_call('key ' .. i .. " must be '" .. wanted .. "'", KEYS[i])
+    if name and KEYS[i] ~= prefix .. name then
+      return bad_call('key ' .. i .. " must be '" .. prefix .. name .. "'", KEYS[i])
     end
   end
 end
@@ -147,8 +145,19 @@ local function ledger_of(ledger, run)
   return (string.gsub(ledger, '%d+$', run))
 end
 
+-- Those who hold nothing leave the group, if it is for `idle_ms` that they have asked for nothing. Who is alive and asks
+-- again joins again.
+local function forget_workers(frames, idle_ms)
+  for _, consumer in ipairs(redis.pcall('XINFO', 'CONSUMERS', frames, GROUP)) do
+    if value_of(consumer, 'pending') == 0 and value_of(consumer, 'idle') > idle_ms then
+      redis.call('XGROUP', 'DELCONSUMER', frames, GROUP, value_of(consumer, 'name'))
+    end
+  end
+end
+
 -- Workers stop looking at a camera once its newest run is over and no frame is left, of earlier runs neither. The
--- empty stream is forgotten when nobody begins again within `keep_s`.
+-- empty stream is forgotten when nobody begins again within `keep_s`. Nobody sweeps it until then, so whoever is in
+-- its group leaves now.
 local function leave_if_over(cameras, active, frames, ledger, camera, keep_s)
   if redis.call('XLEN', frames) > 0 then
     return
@@ -158,6 +167,7 @@ local function leave_if_over(cameras, active, frames, ledger, camera, keep_s)
   if state ~= 'open' and state ~= 'closing' then
     redis.call('SREM', active, camera)
     redis.call('EXPIRE', frames, keep_s)
+    forget_workers(frames, -1)
   end
 end
 

@@ -34,17 +34,9 @@ local function move_expired(frames)
   end
 end
 
-local function forget_gone_workers(frames)
-  for _, consumer in ipairs(redis.pcall('XINFO', 'CONSUMERS', frames, GROUP)) do
-    if value_of(consumer, 'pending') == 0 and value_of(consumer, 'idle') > gone_ms then
-      redis.call('XGROUP', 'DELCONSUMER', frames, GROUP, value_of(consumer, 'name'))
-    end
-  end
-end
-
 local moved = 0
 for i = 4, #KEYS do
   moved = moved + move_expired(KEYS[i])
-  forget_gone_workers(KEYS[i])
+  forget_workers(KEYS[i], gone_ms)
 end
 return moved

@@ -35,6 +35,9 @@ local function take_returned(stream, most)
 end
 
 local function take_waiting(stream, most)
+  if redis.call('XLEN', KEYS[stream]) == 0 then
+    return 0 -- newer servers let a reader join the group even where there is nothing to read
+  end
   local reply = redis.call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', most, 'STREAMS', KEYS[stream], '>')
   if not reply then
     return 0

@@ -32,6 +32,10 @@ Image = NDArray[np.uint8]
 
 LIBAV_ERRORS = (av.error.FFmpegError, OSError)
 
+TITLES = "replace"
+"""What becomes of titles that are not UTF-8, as old files and some cameras have them: nobody reads them, and
+they are no reason not to see the pictures."""
+
 _FALLBACK_FPS = 25
 """For a stream that has neither times nor a rate; libav assumes the same of elementary streams."""
 
@@ -112,10 +116,12 @@ def _opened(path: Film) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise SourceError(f"there is no video file {path}")
     try:
         if isinstance(path, RemoteFilm):
-            container = av.open(path.url, options=dict(path.options), timeout=path.timeout_s)
+            options, timeout_s = dict(path.options), path.timeout_s
+            container = av.open(path.url, options=options, timeout=timeout_s, metadata_errors=TITLES)
         else:
             # "file:" keeps a path from being taken for a URL; a playlist must not lead to other machines.
-            container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+            options = {"protocol_whitelist": "file"}
+            container = av.open(f"file:{path}", options=options, metadata_errors=TITLES)
     except LIBAV_ERRORS as error:  # not chained: libav's text repeats a URL with its password
         raise SourceError(f"{path} cannot be read as a video: {reason(error)}") from None
     with container:

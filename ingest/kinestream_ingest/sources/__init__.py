@@ -54,7 +54,10 @@ def open_source(text: str, *, pace: Pace | None = None, timeout_s: float = TIMEO
 
             path = _path(text) if scheme else text
             if not path or not Path(path).exists():
-                raise SourceError(f"there is no video file {path or 'without a name'}; {_KINDS}")
+                shown = re.sub(
+                    r".*@", "…@", path
+                )  # of a URL that was mistyped, what stands there is a password
+                raise SourceError(f"there is no video file {shown or 'without a name'}; {_KINDS}")
             return VideoFileSource(path, pace or "unpaced")
         case unknown:
             raise SourceError(f"{unknown}:// is no kind of source that is known here; {_KINDS}")

@@ -1,11 +1,13 @@
 """URLs of cameras: checked before they are used, and never shown with what lets somebody in.
 
 Text made for people shows `Address.shown`: scheme, host, port and path. User and password are left out, and
-so is the query, which many cameras take passwords in. Not for: connecting (see `network.py`).
+so are the query, which many cameras take passwords in, and the rest of a path that looks like a query.
+Not for: connecting (see `network.py`).
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +15,9 @@ from kinestream.errors import SourceError
 from kinestream_ingest.sources.source import camera_name
 
 SCHEMES = ("rtsp", "rtsps", "http", "https")
+
+_LIKE_A_QUERY = re.compile(r"/[^/]*(?:=|%3d).*", re.IGNORECASE)
+"""Widespread cheap cameras are reached at /user=admin_password=…_channel=1_stream=0.sdp."""
 
 _MAX_SHOWN = 200
 """Characters: what is shown becomes a text field of messages and a cell of tables."""
@@ -45,12 +50,13 @@ def parse_address(url: str) -> Address:
     if any(character.isspace() or not character.isprintable() for character in url):
         raise _bad("has spaces or control characters in it")
     place = f"[{host}]" if ":" in host else host
-    shown = f"{parts.scheme}://{place}{f':{port}' if port is not None else ''}{parts.path}"
+    path = _LIKE_A_QUERY.sub("/…", parts.path)
+    shown = f"{parts.scheme}://{place}{f':{port}' if port is not None else ''}{path}"
     return Address(
         url=f"{parts.scheme}{url[len(parts.scheme) :]}",  # libav knows schemes in small letters only
         scheme=parts.scheme,
         shown=shown[:_MAX_SHOWN],
-        camera=camera_name(f"{host}{unquote(parts.path)}", "camera"),
+        camera=camera_name(f"{host}{unquote(path)}", "camera"),
     )
 
 

@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from kinestream.errors import SourceError
 from kinestream.messages import MAX_PIXELS
 from kinestream.video import Image, RemoteFilm
-from kinestream.video.reading import LIBAV_ERRORS, reason
+from kinestream.video.reading import LIBAV_ERRORS, TITLES, reason
 from kinestream_ingest.pacing import Pace
 from kinestream_ingest.sources.address import Address, parse_address
 from kinestream_ingest.sources.readahead import TIMEOUT_S, ReadAhead
@@ -114,7 +114,7 @@ def open_network(url: str, *, pace: Pace | None = None, timeout_s: float = TIMEO
 def _connect(address: Address, timeout_s: float) -> InputContainer:
     options = {**(_RTSP if address.scheme.startswith("rtsp") else _HTTP), **_PROBING}
     try:
-        return av.open(address.url, options=options, timeout=timeout_s + _LATER_S)
+        return av.open(address.url, options=options, timeout=timeout_s + _LATER_S, metadata_errors=TITLES)
     except LIBAV_ERRORS as error:  # not chained: the text of libav's error repeats the URL
         unknown_host = error.errno == errno.EIO  # so libav says that a name has no address
         raise SourceError(reason(error) + (", is the host's name right?" * unknown_host)) from None

@@ -119,6 +119,10 @@ class ReadAhead:
             for frame in frames:
                 if not self._put(frame):
                     break
+        except SourceError as failure:
+            # A new one: the traceback of the other is a circle through this frame, and so would keep a
+            # connection with its decoder, and the threads of that, until Python looks for circles.
+            error = SourceError(str(failure))
         except Exception as failure:  # it is the taker's to deal with
             error = failure
         finally:
@@ -143,11 +147,10 @@ class ReadAhead:
 
     def _make_room(self) -> None:
         """Let the oldest frame give way if there are enough; hold `_changed`."""
-        waiting = [place for place, frame in enumerate(self._frames) if frame.picture is not _gave_way]
-        if len(waiting) < _NEWEST:
+        if len(self._frames) < _NEWEST:
             return
-        if self._taking:
-            self._frames[waiting[0]] = replace(self._frames[waiting[0]], picture=_gave_way)
+        if self._taking:  # the oldest that has not given way: those before it have
+            self._frames[-_NEWEST] = replace(self._frames[-_NEWEST], picture=_gave_way)
         else:  # what came before anybody took frames belongs to no run
             self._frames.popleft()
 

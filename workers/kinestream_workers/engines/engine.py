@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kinestream.errors import UsageError
+from kinestream.errors import EngineError, UsageError
 from kinestream.messages import Person
 
 Image = NDArray[np.uint8]
@@ -37,6 +37,10 @@ class EngineOptions:
             raise UsageError(f"threads must be at least 1, got {self.threads}")
         if self.require_device and self.device == "auto":
             raise UsageError("require-device needs the device's name, and auto is none")
+
+
+class EngineHangs(EngineError):
+    """The engine is at one batch for longer than any can take; its thread is lost."""
 
 
 class Engine(Protocol):
@@ -82,4 +86,4 @@ class Engine(Protocol):
         """
 
     def close(self) -> None:
-        """Give back what it holds; nothing is called after it."""
+        """Give back what it holds; nothing is called after it, nor under way."""

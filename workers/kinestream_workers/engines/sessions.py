@@ -11,6 +11,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ logger = logging.getLogger(__name__)
 _LOG_FATAL_ONLY, _LOG_WARNINGS = 4, 2  # onnxruntime's log levels; the second one is its default
 
 LOG_ERRORS_ONLY = 3
-"""onnxruntime's log level. Its default warns at every run of a file whose number of people varies."""
+"""onnxruntime's log level with `-v`. Its default warns at every run of a file whose number of people
+varies, and without `-v` what fails is an exception, which we tell in a line.
+"""
 
 
 def open_session(path: Path, options: EngineOptions) -> Any:
@@ -96,7 +99,7 @@ def _import_onnxruntime() -> Any:
 def _options(threads: int | None) -> Any:
     options = _import_onnxruntime().SessionOptions()
     options.intra_op_num_threads = threads or usable_cores()
-    options.log_severity_level = LOG_ERRORS_ONLY
+    options.log_severity_level = LOG_ERRORS_ONLY if logger.isEnabledFor(logging.DEBUG) else _LOG_FATAL_ONLY
     # By default idle threads spin. On a machine of its own that gains a session a few per cent; beside a
     # second worker, or the decoding of the next batch, not spinning ran 1.4 to 2 times the frames (RTMO-s's
     # size, two busy cores).
@@ -160,6 +163,6 @@ def _silenced(onnxruntime: Any) -> Iterator[None]:
 
 
 def _cause(error: BaseException) -> str:
-    """The last line of an error of onnxruntime: the first ones say where in C++ it arose."""
+    """The last line of an error of onnxruntime, without where in C++ it arose."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[-1][:300]
+    return re.sub(r"^\S+\.(?:cc|cpp|h|hpp):\d+ .*?\)(?: const)? ", "", lines[-1])[:300].rstrip(".")
