@@ -47,6 +47,9 @@ async def ledgers(url: str) -> dict[str, Ledger]:
         return {ledger.camera: ledger for ledger in await read_ledgers(redis)}
 
 
+RECORDING = ["--no-video", "--from", "beginning", "--redis"]
+
+
 def play(url: str, folder: Path) -> Scraped:
     """A camera fills its stream while nobody works, then a worker and a subscriber come."""
     source = f"testcard://?athletes=1&motion=walk&size=320x180&fps=30&seconds={FRAMES // 30}"
@@ -68,9 +71,11 @@ def play(url: str, folder: Path) -> Scraped:
             words = ["worker", "--model", "testcard", "--threads", "1", "--redis", url]
             with (
                 Served(folder, "watch", "--from", "beginning", "--redis", url) as watch,
+                Served(folder, "record", "hall", "-o", folder / "recorded", *RECORDING, url) as record,
                 Served(folder, *words) as worker,
             ):
                 watch.wait_until_ready()
+                record.wait_until_ready()
                 worker.wait_until_ready()
                 full |= {"worker": worker.scrape(), "watch": watch.scrape()}
                 worker.command.wait_until(
@@ -83,8 +88,13 @@ def play(url: str, folder: Path) -> Scraped:
                     lambda: watch.scrape().says("kinestream_watch_records_total", RECORDS),
                     "the subscriber has all records",
                 )
+                record.command.wait_until(
+                    lambda: record.scrape().sum("kinestream_record_records_total") >= FRAMES,
+                    "the recorder has all records",
+                )
                 done = {
                     "metrics": exporter.scrape(),
+                    "record": record.scrape(),
                     "worker": worker.scrape(),
                     "watch": watch.scrape(),
                     "ingest": full["ingest"],

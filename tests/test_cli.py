@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import logging.config
 import os
@@ -269,3 +270,11 @@ def test_an_event_loop_that_is_interrupted_ends_with_130(command: Callable[..., 
 
     command(lambda: asyncio.run(interrupted()))
     assert cli.run(["boom"]) == 130
+
+
+def test_errors_are_json_where_logs_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--log-format", "json", "status", "--redis", "unix:///nowhere"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    event = json.loads(line)
+    assert event["level"] == "error"
+    assert event["message"].startswith("kinestream status: no Redis answers at ")

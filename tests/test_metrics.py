@@ -81,6 +81,11 @@ def test_the_counters_are_those_of_the_ledger(scraped: Scraped) -> None:
     assert exporter.sum("kinestream_results_bytes") > 0
     assert scraped.done["watch"].sum("kinestream_watch_records_total", status="ok") == FRAMES
     assert scraped.done["watch"].sum("kinestream_watch_records_total", status="missing") == 0
+    assert scraped.done["record"].sum("kinestream_record_records_total") in (
+        FRAMES,
+        FRAMES + 1,
+    )  # and the end
+    assert scraped.done["record"].sum("kinestream_record_pictures_total") == 0
     assert worker.sum("kinestream_worker_frames_total", status="ok") == FRAMES
     assert worker.sum("kinestream_worker_frames_total", **failed) == 1
 
@@ -178,7 +183,7 @@ def test_alerts_and_dashboard_ask_for_what_is_served(scraped: Scraped) -> None:
 
 
 @needs_promtool
-@pytest.mark.parametrize("process", ["metrics", "worker", "ingest", "watch"])
+@pytest.mark.parametrize("process", ["metrics", "worker", "ingest", "watch", "record"])
 def test_prometheus_has_no_objections(scraped: Scraped, process: str) -> None:
     text = scraped.done[process].text
     done = subprocess.run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -79,10 +80,9 @@ async def test_every_term(server: Server, stage: Stage) -> None:
     assert table[0].split() == TITLES
     assert table[1].split() == ["left", "every-frame", "9", "3", "2", "1", "0", "0", "3"]
     assert table[2].split() == ["right", "ended", "2", "2", "0", "0", "0", "0", "0"]
-    assert table[3:] == [
-        f"left run {left.number}: 2 dropped encoder-failed, 1 stale too-old",
-        "balanced: every frame of these runs is accounted for",
-    ]
+    assert table[3] == f"left run {left.number}: 2 dropped encoder-failed, 1 stale too-old"
+    assert re.fullmatch(r"left: 1 frames wait, the oldest for \d+\.\d s", table[4])
+    assert table[5:] == ["balanced: every frame of these runs is accounted for"]
 
     first, second = map(json.loads, status(server, "--json"))
     assert (first["camera"], first["run"], first["lane"], first["state"]) == (
@@ -92,6 +92,7 @@ async def test_every_term(server: Server, stage: Stage) -> None:
         "open",
     )
     assert (first["in_flight"], first["held"], first["waiting"], first["balanced"]) == (3, 2, 1, True)
+    assert first["oldest_waiting_s"] > 0 == second["oldest_waiting_s"]
     assert first["causes"] == {"dropped:encoder-failed": 2, "stale:too-old": 1}
     assert (second["camera"], second["state"], second["ok"]) == ("right", "ended", 2)
 

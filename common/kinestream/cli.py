@@ -20,7 +20,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 from kinestream.errors import KinestreamError, UsageError
-from kinestream.logs import LOG_FORMATS, LogFormat, log_config
+from kinestream.logs import LOG_FORMATS, LogFormat, log_config, logs_are_json
 
 REDIS_URL_VARIABLE = "KINESTREAM_REDIS_URL"
 """Environment variable that stands for `--redis`."""
@@ -167,7 +167,11 @@ def _explain(error: BaseException, called: _Called) -> int:
 
 
 def _fail(command: str, text: str, code: int) -> int:
-    click.echo(f"{command}: {' '.join(text.split())}", err=True)
+    line = f"{command}: {' '.join(text.split())}"
+    if logs_are_json():
+        logging.getLogger(__name__).error("%s", line)
+    else:
+        click.echo(line, err=True)
     return code
 
 

@@ -43,6 +43,11 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(event)
 
 
+def logs_are_json() -> bool:
+    """Whether this process was told to log for programs."""
+    return any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers)
+
+
 def log_config(*, verbose: bool = False, form: LogFormat = "text") -> dict[str, Any]:
     """Return a configuration for `logging.config.dictConfig`: Kinestream's events, and warnings of others.
 

@@ -20,6 +20,8 @@ from kinestream.metrics.telemetry import Telemetry, metrics_options, served
 
 if TYPE_CHECKING:
     from kinestream.messages import PoseResult
+    from kinestream_consumers.metrics import RecordMetrics
+    from kinestream_consumers.record import Recorder
 
 start_option = click.option(
     "--from",
@@ -137,9 +139,17 @@ def _told(telemetry: Telemetry, results: AsyncIterator[PoseResult]) -> AsyncIter
     help="End once every camera's run is over and all of its records are here, instead of with Ctrl-C.",
 )
 @start_option
+@metrics_options
 @redis_option
 def record(
-    cameras: tuple[str, ...], output: Path, video: bool, until_end: bool, start: str, redis_url: str | None
+    cameras: tuple[str, ...],
+    output: Path,
+    video: bool,
+    until_end: bool,
+    start: str,
+    metrics_port: int | None,
+    metrics_host: str,
+    redis_url: str | None,
 ) -> None:
     """Write OUTPUT/results.jsonl, one record a line, and OUTPUT/annotated.mp4, the cameras side by side.
 
@@ -153,11 +163,19 @@ def record(
     """
     from kinestream.embedded import find_redis_url
 
-    asyncio.run(_record(find_redis_url(redis_url), cameras, output, video, until_end, start))
+    with served(metrics_port, metrics_host) as telemetry:
+        recording = _record(find_redis_url(redis_url), cameras, output, video, until_end, start, telemetry)
+        asyncio.run(telemetry.turning(recording))
 
 
 async def _record(
-    url: str, cameras: tuple[str, ...], output: Path, video: bool, until_end: bool, start: str
+    url: str,
+    cameras: tuple[str, ...],
+    output: Path,
+    video: bool,
+    until_end: bool,
+    start: str,
+    telemetry: Telemetry,
 ) -> None:
     from kinestream.processes import capture_signals
     from kinestream.redis import connect
@@ -166,13 +184,25 @@ async def _record(
     client = connect(url)
     try:
         recorder = Recorder(client, cameras, output, video=video, start=start)
+        _tell_of_recording(telemetry, recorder)
         with capture_signals() as stop:
-            await recorder.run(stop, until_end=until_end)
+            async with telemetry.watching_redis(url):
+                await recorder.run(stop, until_end=until_end)
         pictures = f", {recorder.pictures} pictures" if video else ""
         left_out = f", {recorder.left_out} more left out" if recorder.left_out else ""
         click.echo(f"{output}: {recorder.records} records{pictures}{left_out}", err=True)
     finally:
         await client.aclose()
+
+
+def _tell_of_recording(telemetry: Telemetry, recorder: Recorder) -> None:
+    def collector() -> RecordMetrics:
+        from kinestream_consumers.metrics import RecordMetrics
+
+        return RecordMetrics(recorder.counts)
+
+    telemetry.register(collector)
+    telemetry.health.doing = ""
 
 
 @click.command(short_help="Draw recorded poses onto a video file.")

@@ -16,6 +16,7 @@ import numpy as np
 
 from kinestream.drawing import Image, draw_people, write_line
 from kinestream.errors import MessageError
+from kinestream.logs import about
 from kinestream.messages import Frame, PoseResult
 from kinestream.video import VideoWriter
 from kinestream_consumers.mosaic import Mosaic
@@ -73,7 +74,8 @@ class Film:
         try:
             frame = Frame.unpack(packed)
         except MessageError as error:
-            _log.warning("%s %d: no picture: %s", result.camera, result.seq, error)
+            what = about(result.camera, result.run, result.seq)
+            _log.warning("%s %d: no picture: %s", result.camera, result.seq, error, extra=what)
             return
         if self._writer is None:
             height, width = self._mosaic.canvas.shape[:2]
@@ -117,7 +119,8 @@ class Film:
     def _draw(self, result: PoseResult, frame: Frame) -> None:
         image = self._decoded(frame)
         if image is None:
-            _log.warning("%s %d: its picture cannot be decoded", result.camera, result.seq)
+            what = about(result.camera, result.run, result.seq)
+            _log.warning("%s %d: its picture cannot be decoded", result.camera, result.seq, extra=what)
             return
         tile = self._mosaic.fitted(image)
         draw_people(tile, result.people, result.skeleton, view=frame.view)

@@ -1,9 +1,9 @@
-"""What a subscriber tells Prometheus of itself. Not for: subscribing, nor serving it."""
+"""What a subscriber and a recorder tell Prometheus of themselves. Not for: being one, nor serving it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, Metric
 
@@ -30,3 +30,20 @@ class WatchMetrics:
         for status, count in dict(self._records).items():
             family.add_metric([status], count)
         yield family
+
+
+class RecordMetrics:
+    """Collects from a recorder, in any thread; `counts` gives its records, pictures and pictures left out."""
+
+    def __init__(self, counts: Callable[[], tuple[int, int, int]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics of this moment."""
+        texts = {
+            "records": "Records written.",
+            "pictures": "Pictures drawn into the video.",
+            "pictures_left_out": "Pictures left out, since drawing is slower than the cameras.",
+        }
+        for (name, text), count in zip(texts.items(), self._counts(), strict=True):
+            yield CounterMetricFamily(f"kinestream_record_{name}", text, value=count)

@@ -83,6 +83,11 @@ class Recorder:
         except OSError as error:
             raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
 
+    def counts(self) -> tuple[int, int, int]:
+        """Records written, pictures drawn, and pictures left out, so far."""
+        filming = self._filming
+        return self.records, filming.drawn if filming else 0, filming.left_out if filming else 0
+
     async def run(self, stop: asyncio.Event, *, until_end: bool) -> None:
         """Record until `stop` is set or, if `until_end`, until the run of every camera is over.
 

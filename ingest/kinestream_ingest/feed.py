@@ -26,6 +26,7 @@ from redis.asyncio import Redis
 from kinestream.delivery import Limits, untyped
 from kinestream.errors import Fenced, SourceError
 from kinestream.keys import Keys
+from kinestream.logs import about
 from kinestream.messages import Lane
 from kinestream.redis import through_outages
 from kinestream_ingest.encoder import Encoder
@@ -166,7 +167,7 @@ class Feed:
                 cause = str(error)
             if self._stop.is_set():
                 return None
-            _log.warning("%s; trying again until it is back", cause)
+            _log.warning("%s; trying again until it is back", cause, extra=about(self.offering.camera))
             self._away_since = time.monotonic()
             backoff.held(self._away_since - began)
             source = await self._open_again(self._reopen, backoff)
@@ -195,11 +196,11 @@ class Feed:
                 source = await opened(reopen, self._stop)
             except SourceError as error:
                 if str(error) != told:
-                    _log.warning("%s: still away: %s", camera, error)
+                    _log.warning("%s: still away: %s", camera, error, extra=about(camera))
                 told = str(error)
                 continue
             if source is not None:
-                _log.warning("%s: back after %.1f s", camera, self.away_s)
+                _log.warning("%s: back after %.1f s", camera, self.away_s, extra=about(camera))
                 self._away_since = None
             return source
 

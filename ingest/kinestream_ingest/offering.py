@@ -32,6 +32,7 @@ from kinestream.delivery import Limits
 from kinestream.errors import RedisUnavailable, RunLost
 from kinestream.fields import MAX_TEXT
 from kinestream.keys import Keys, check_camera
+from kinestream.logs import about
 from kinestream.messages import Frame, Lane
 from kinestream.redis import is_away, reason, through_outages
 from kinestream.run import Run
@@ -99,7 +100,8 @@ class Offering:
         run = await self._insist(begin, f"beginning a run of {self.camera}")
         self.runs.append(run)
         self.open = True
-        _log.info("%s: run %d begins, %s, %s", self.camera, run.number, self.lane, self._source)
+        what = about(self.camera, run.number)
+        _log.info("%s: run %d begins, %s, %s", self.camera, run.number, self.lane, self._source, extra=what)
 
     async def offer(self, captured: Captured, causes: set[str]) -> None:
         """Offer one frame until it is acknowledged, given up on, or this process is told to stop.
@@ -157,11 +159,14 @@ class Offering:
             await self._insist(partial(run.finish, frames=frames, gap_cause=gap_cause, cause=cause), what)
         except RunLost as lost:
             await self._insist(partial(run.finish_lost, lost.known), what)
-        _log.info("%s: run %d ended after %d frames", self.camera, run.number, run.produced)
+        ended = about(self.camera, run.number)
+        _log.info("%s: run %d ended after %d frames", self.camera, run.number, run.produced, extra=ended)
 
     async def _begin_again(self, lost: RunLost) -> None:
         """End a run that Redis has forgotten; the frames that it never had go into the next one."""
-        _log.warning("%s: that run ends and a new one begins", lost)
+        _log.warning(
+            "%s: that run ends and a new one begins", lost, extra=about(self.camera, self.run.number)
+        )
         old = self.run
         self.open = False
         what = f"ending run {old.number} of {self.camera}"
@@ -210,7 +215,9 @@ class Offering:
 
     def _complain(self, error: OutOfMemoryError) -> None:
         if not self._complained:
-            _log.warning("%s: Redis has no memory left: %s", self.camera, reason(error))
+            _log.warning(
+                "%s: Redis has no memory left: %s", self.camera, reason(error), extra=about(self.camera)
+            )
         self._complained = True
 
     async def _pause(self, about_s: float) -> bool:

@@ -31,7 +31,7 @@ from rich.progress import (
 
 from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
-from kinestream.logs import log_above
+from kinestream.logs import about, log_above
 from kinestream_ingest.offering import Offering
 from kinestream_ingest.sources import Source
 
@@ -166,7 +166,7 @@ def _in_log(producer: Shown) -> Iterator[Show]:
 
     def show(figures: Figures) -> None:
         seen = f"{figures.seen} of {total}" if total else str(figures.seen)
-        _log.info("%s: %s frames read, %s", camera, seen, _line(figures, live))
+        _log.info("%s: %s frames read, %s", camera, seen, _line(figures, live), extra=about(camera))
 
     yield show
 

@@ -60,14 +60,18 @@ def status(watch: bool, as_json: bool, redis_url: str | None) -> None:
 @dataclass(frozen=True, slots=True)
 class _Seen:
     ledgers: list[Ledger]
+    ages_s: dict[str, float]
     reports: list[WorkerReport]
 
 
 async def _read(client: Redis) -> _Seen:
     from kinestream.ledger import read_ledgers
+    from kinestream.waiting import oldest_waiting_s
     from kinestream.workerreports import read_reports
 
-    return _Seen(await read_ledgers(client), await read_reports(client))
+    ledgers = await read_ledgers(client)
+    ages_s = await oldest_waiting_s(client, [ledger.camera for ledger in ledgers])
+    return _Seen(ledgers, ages_s, await read_reports(client))
 
 
 async def _show_once(url: str, as_json: bool) -> None:
@@ -114,7 +118,8 @@ def _json_lines(seen: _Seen) -> Iterator[str]:
     from kinestream.workerreports import merged_stages
 
     for ledger in seen.ledgers:
-        sums = {"waiting": ledger.waiting, "balanced": ledger.balanced}
+        sums = {"waiting": ledger.waiting, "oldest_waiting_s": seen.ages_s[ledger.camera]}
+        sums |= {"balanced": ledger.balanced}
         yield json.dumps(dataclasses.asdict(ledger) | sums)
     for report in seen.reports:
         facts = json.loads(report.pack())
@@ -132,7 +137,7 @@ def _parts(seen: _Seen) -> Iterator[RenderableType]:
 
     if seen.ledgers:
         yield ledger_table(seen.ledgers)
-    yield from _notes(seen.ledgers)
+    yield from _notes(seen)
     if seen.reports:
         yield ""
         yield worker_table(seen.reports)
@@ -143,19 +148,21 @@ def _parts(seen: _Seen) -> Iterator[RenderableType]:
         yield stage_table(stages)
 
 
-def _notes(ledgers: list[Ledger]) -> Iterator[str]:
-    """What the tables have no room for: causes, and whether the sums balance."""
+def _notes(seen: _Seen) -> Iterator[str]:
+    """What the tables have no room for: causes, what waits for how long, and whether the sums balance."""
     from kinestream.overview import causes_text
 
-    if not ledgers:
+    if not seen.ledgers:
         yield _NOBODY
         return
-    for ledger in ledgers:
+    for ledger in seen.ledgers:
         if causes := causes_text(ledger):
             yield f"{ledger.camera} run {ledger.run}: {causes}"
-    for ledger in ledgers:
+        if age_s := seen.ages_s[ledger.camera]:
+            yield f"{ledger.camera}: {ledger.waiting} frames wait, the oldest for {age_s:.1f} s"
+    for ledger in seen.ledgers:
         if not ledger.balanced:
             off = ledger.produced - ledger.accounted
             yield f"{ledger.camera} run {ledger.run}: NOT BALANCED, {off:+d} frames are unaccounted for"
-    if all(ledger.balanced for ledger in ledgers):
+    if all(ledger.balanced for ledger in seen.ledgers):
         yield "balanced: every frame of these runs is accounted for"

@@ -16,12 +16,13 @@ from prometheus_client.core import Metric
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
-from kinestream.delivery import script_source, untyped
+from kinestream.delivery import untyped
 from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
 from kinestream.metrics.cameracounts import CameraCounts
 from kinestream.metrics.figures import Facts, of_cameras, of_the_rest
 from kinestream.redis import through_outages
+from kinestream.waiting import oldest_waiting_s
 from kinestream.workerreports import read_reports
 
 READ_S = 2.0
@@ -51,7 +52,6 @@ class Exporter:
     def __init__(self, redis: Redis, *, keys: Keys | None = None) -> None:
         self._redis = redis
         self._keys = keys or Keys()
-        self._oldest = redis.register_script(script_source("oldest"))
         self._counts: dict[str, CameraCounts] = {}
         self._gone: dict[str, int] = {}  # cameras without a ledger, by the run that had it
         self._over_read_s = float("-inf")
@@ -137,15 +137,9 @@ class Exporter:
 
     async def _ages_s(self) -> dict[str, float]:
         """Age of the oldest frame that waits, of each camera; 0 where none does."""
-        ages_s = dict.fromkeys(self._counts, 0.0)
-        cameras = [camera for camera, counts in self._counts.items() if not counts.over]
-        if not cameras:
-            return ages_s
-        now_us, *offered_us = await self._oldest(keys=[self._keys.frames(camera) for camera in cameras])
-        for camera, us in zip(cameras, offered_us, strict=True):
-            if us:
-                ages_s[camera] = max(0, int(now_us) - int(us)) / 1e6
-        return ages_s
+        open_cameras = [camera for camera, counts in self._counts.items() if not counts.over]
+        ages_s = await oldest_waiting_s(self._redis, open_cameras, keys=self._keys)
+        return dict.fromkeys(self._counts, 0.0) | ages_s
 
 
 async def _or_nothing(call: Awaitable[Any], nothing: Any) -> Any:
