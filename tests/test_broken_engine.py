@@ -6,11 +6,7 @@ Not for: engines that hang (see `test_worker_trouble.py`).
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from redis.asyncio import Redis
 
@@ -23,7 +19,7 @@ from kinestream.ledger import read_ledger
 from kinestream.redis import connect
 from kinestream.run import Run
 from servers import Server
-from working import begin_run, wait_for_records, working
+from working import begin_run, run_program, wait_for_records, working
 
 
 async def test_a_dead_letter_tells_all_that_is_known(redis: Redis, keys: Keys) -> None:
@@ -67,23 +63,10 @@ async def test_a_worker_whose_engine_breaks_for_good_ends_for_its_supervisor(
     async with connect(server.url) as redis:
         run = await Run.begin(redis, "left", lane="every-frame")
         await offer(run, 20)
-        worker = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            _BREAKS,
-            server.url,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
-        )
-        try:
-            _, said = await asyncio.wait_for(worker.communicate(), 60)
-        finally:
-            if worker.returncode is None:
-                worker.kill()
-                await worker.wait()
-        assert worker.returncode == 1
+        code, said = await run_program(_BREAKS, server.url)
+        assert code == 1
         complaint = "kinestream worker: the engine fails on every picture, a blank one too: the test said so"
-        assert said.decode().splitlines()[-1] == complaint
+        assert said.splitlines()[-1] == complaint
         ledger = await read_ledger(redis, "left", run.number)
         assert ledger is not None and ledger.ok > 0
         assert (ledger.held, ledger.failed, ledger.in_flight) == (0, 0, 20 - ledger.ok)

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +29,7 @@ from kinestream_workers.settings import WorkerSettings
 from kinestream_workers.worker import Worker
 from servers import Server
 from waiting import wait_until
-from working import LIMITS, begin_run, wait_for_records, working
+from working import LIMITS, begin_run, run_program, wait_for_records, working
 
 
 @pytest.fixture
@@ -281,22 +278,9 @@ async def test_the_process_ends_although_its_engine_hangs(own_server: Callable[.
     async with connect(server.url) as redis:
         run = await Run.begin(redis, "left", lane="every-frame")
         await offer(run, 2)
-        worker = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            _HANGS,
-            server.url,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
-        )
-        try:
-            _, said = await asyncio.wait_for(worker.communicate(), 60)
-        finally:
-            if worker.returncode is None:
-                worker.kill()
-                await worker.wait()
-        assert worker.returncode == 1
-        assert said.decode().splitlines()[-1].startswith("kinestream worker: the engine is at a batch")
+        code, said = await run_program(_HANGS, server.url)
+        assert code == 1
+        assert said.splitlines()[-1].startswith("kinestream worker: the engine is at a batch")
         ledger = await read_ledger(redis, "left", run.number)
         assert (ledger.in_flight, ledger.held) == (2, 0)
 

@@ -6,8 +6,11 @@ Not for: workers as processes (see `pipeline.py`).
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,3 +68,19 @@ async def wait_for_records(redis: Redis, keys: Keys, count: int) -> list[PoseRes
     results: list[PoseResult] = await wait_until(enough, f"{count} records")
     assert len(results) == count
     return results
+
+
+async def run_program(program: str, *words: str) -> tuple[int | None, str]:
+    """Run a Python program that may import what tests share, and return its exit code and what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, *words),
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )
+    try:
+        _, said = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode, said.decode()

@@ -99,6 +99,7 @@ def process(
         url = own.url if own else find_redis_url(redis_url)
         ledger, source_code = asyncio.run(_process(url, camera, ingest, [work] * workers, poses, frames))
     click.echo(sum_line(ledger), err=True)
+    click.echo(f"{output / 'poses.jsonl'}: {ledger.produced} frames", err=True)
     if annotate:
         _annotate(video, output, damaged=source_code != 0)
     if source_code:
