@@ -16,17 +16,21 @@ import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from redis.asyncio import Redis
 
 import servers
+from engines import ScriptedEngine
 from kinestream.keys import Keys
 from kinestream.redis import connect
 from servers import Server
 from waiting import wait_until_sync
+from working import begin_run, wait_for_records, working
 
 # No test may download a model, or meet one that the person who runs it has.
 os.environ["KINESTREAM_OFFLINE"] = "1"
@@ -168,3 +172,27 @@ def _descendants() -> set[int]:
             if process.status() != psutil.STATUS_ZOMBIE:
                 found.add(process.pid)
     return found
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    """An engine that does what the test says, for a worker in the test's own process."""
+    return ScriptedEngine()
+
+
+@pytest.fixture
+def begin(redis: Redis, keys: Keys) -> Callable[..., Any]:
+    """Return a function that begins a run of a camera."""
+    return partial(begin_run, redis, keys)
+
+
+@pytest.fixture
+def work(redis: Redis, keys: Keys, engine: ScriptedEngine) -> Callable[..., Any]:
+    """Return a function that runs a worker on `engine` for as long as a block; takes its settings."""
+    return partial(working, redis, keys, engine)
+
+
+@pytest.fixture
+def published(redis: Redis, keys: Keys) -> Callable[..., Any]:
+    """Return a function that waits for so many records."""
+    return partial(wait_for_records, redis, keys)

@@ -18,7 +18,8 @@ from kinestream.errors import Fenced, SourceError
 from kinestream.keys import Keys
 from kinestream_ingest import feed as feed_module
 from kinestream_ingest import progress
-from kinestream_ingest.feed import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, Backoff, Feed, opened
+from kinestream_ingest.feed import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, Backoff, Feed
+from kinestream_ingest.opening import opened
 from kinestream_ingest.producer import SourceBroke
 from kinestream_ingest.sources import Source
 from scripted import ScriptedSource, scripted_frame

@@ -6,42 +6,17 @@ Not for: engines that fail or hang, and a Redis that goes away (see `test_worker
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
-from engines import ScriptedEngine
 from frames import frame, offer
 from kinestream.errors import UnsupportedVersion
 from kinestream.groupconsumer import GroupConsumer
-from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
 from kinestream.run import Run
 from waiting import wait_until
-from working import LIMITS, begin_run, wait_for_records, working
-
-
-@pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine()
-
-
-@pytest.fixture
-def begin(redis: Redis, keys: Keys) -> Callable[..., Any]:
-    return partial(begin_run, redis, keys)
-
-
-@pytest.fixture
-def work(redis: Redis, keys: Keys, engine: ScriptedEngine) -> Callable[..., Any]:
-    return partial(working, redis, keys, engine)
-
-
-@pytest.fixture
-def published(redis: Redis, keys: Keys) -> Callable[..., Any]:
-    return partial(wait_for_records, redis, keys)
+from working import LIMITS
 
 
 async def test_every_frame_is_published_once_with_its_own_people(begin, work, published, engine) -> None:

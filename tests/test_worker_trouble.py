@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -29,27 +28,7 @@ from kinestream_workers.settings import WorkerSettings
 from kinestream_workers.worker import Worker
 from servers import Server
 from waiting import wait_until
-from working import LIMITS, begin_run, run_program, wait_for_records, working
-
-
-@pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine()
-
-
-@pytest.fixture
-def begin(redis: Redis, keys: Keys) -> Callable[..., Any]:
-    return partial(begin_run, redis, keys)
-
-
-@pytest.fixture
-def work(redis: Redis, keys: Keys, engine: ScriptedEngine) -> Callable[..., Any]:
-    return partial(working, redis, keys, engine)
-
-
-@pytest.fixture
-def published(redis: Redis, keys: Keys) -> Callable[..., Any]:
-    return partial(wait_for_records, redis, keys)
+from working import LIMITS, run_program
 
 
 async def test_the_frame_that_breaks_a_batch_fails_alone(redis, keys, begin, work, published, engine) -> None:

@@ -165,7 +165,8 @@ async def _ingest(
     from kinestream.embedded import find_redis_url
     from kinestream.processes import capture_signals
     from kinestream.redis import connect
-    from kinestream_ingest.feed import Feed, opened
+    from kinestream_ingest.feed import Feed
+    from kinestream_ingest.opening import opened
     from kinestream_ingest.progress import shown_progress
 
     telemetry.health.doing = "opening the source"

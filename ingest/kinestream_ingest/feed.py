@@ -19,7 +19,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from redis.asyncio import Redis
 
@@ -31,6 +30,7 @@ from kinestream.messages import Lane
 from kinestream.redis import through_outages
 from kinestream_ingest.encoder import Encoder
 from kinestream_ingest.offering import Offering
+from kinestream_ingest.opening import opened
 from kinestream_ingest.pacing import Thinning
 from kinestream_ingest.producer import Producer, SourceBroke
 from kinestream_ingest.sources import Source
@@ -216,44 +216,3 @@ class Feed:
             raise Fenced(
                 f"{offering.camera}: run {last} is over, a newer run of this camera has begun elsewhere"
             )
-
-
-async def opened(open_it: Callable[[], Source], stop: asyncio.Event) -> Source | None:
-    """Open a source in a thread, and return it; None if `stop` is set first, and then it is closed again.
-
-    The thread is a daemon: a camera that does not answer must not keep a process that was told to stop.
-    """
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[Source] = loop.create_future()
-
-    def tell(source: Source | None, error: Exception | None) -> None:
-        if outcome.cancelled():
-            if source is not None:
-                source.close()
-        elif error is not None:
-            outcome.set_exception(error)
-        elif source is not None:
-            outcome.set_result(source)
-
-    def run() -> None:
-        source: Source | None = None
-        error: Exception | None = None
-        try:
-            source = open_it()
-        except Exception as failure:  # the loop raises it
-            error = failure
-        with contextlib.suppress(RuntimeError):  # the loop was closed: the process ends
-            loop.call_soon_threadsafe(tell, source, error)
-
-    threading.Thread(target=run, name="opening", daemon=True).start()
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        waited: list[asyncio.Future[Any]] = [outcome, stopping]
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
-        if not outcome.done():
-            outcome.cancel()
-    if outcome.cancelled():
-        return None
-    return outcome.result()

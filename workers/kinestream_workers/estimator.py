@@ -19,9 +19,8 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Self, TypedDict, Unpack
 
-import cv2
 import numpy as np
 
 from kinestream.drawing import DEFAULT_THRESHOLD, draw_people, write_line
@@ -30,6 +29,7 @@ from kinestream.messages import Person
 from kinestream_workers.decoding import moved
 from kinestream_workers.engines import EngineOptions, Image, open_engine, warm_up
 from kinestream_workers.estimate import Estimate, arrays
+from kinestream_workers.pictures import checked, shrunk
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class RealTimePoseEstimator:
         """
         if self._closed:
             raise RuntimeError("this estimator is closed")
-        image = _checked(image)
+        image = checked(image)
         if timestamp is None:
             timestamp = time.time()
         self._call_times_s.append(time.monotonic())
@@ -141,7 +141,7 @@ class RealTimePoseEstimator:
         `image` may have another size than the picture that was processed, and is not changed unless
         `in_place`. Raises `ValueError` if it is no BGR picture.
         """
-        drawn = np.array(_checked(image))
+        drawn = np.array(checked(image))
         view = (0.0, 0.0, float(result.width), float(result.height))
         draw_people(drawn, result.people, result.skeleton, view=view, threshold=threshold)
         if not in_place:
@@ -225,7 +225,7 @@ class RealTimePoseEstimator:
     def _people(self, image: Image) -> tuple[Person, ...]:
         """What the engine finds, in pixels of `image`, though it may be given a smaller one."""
         rows, columns = image.shape[:2]
-        smaller = _shrunk(image, self._max_side)
+        smaller = shrunk(image, self._max_side)
         self._engine.fill(self._memory, 0, smaller)
         (people,) = self._engine.infer(self._memory, [0])
         return moved(people, smaller.shape[1], smaller.shape[0], view=(0.0, 0.0, columns, rows))
@@ -234,25 +234,3 @@ class RealTimePoseEstimator:
         times_s = self._call_times_s
         passed_s = times_s[-1] - times_s[0]
         return (len(times_s) - 1) / passed_s if passed_s > 0 else 0.0
-
-
-def _checked(image: Any) -> Image:
-    """The image, its memory in one piece; raises `ValueError` for what is no BGR picture."""
-    if not isinstance(image, np.ndarray):
-        got = type(image).__name__
-        if image is None:
-            got = "None, which is what OpenCV gives when it cannot read a picture"
-        raise ValueError(f"an image is a numpy array, uint8 [rows, columns, 3]; got {got}")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(f"an image is uint8 [rows, columns, 3], BGR; got {image.dtype} {list(image.shape)}")
-    return np.ascontiguousarray(image)
-
-
-def _shrunk(image: Image, max_side: int | None) -> Image:
-    rows, columns = image.shape[:2]
-    if max_side is None or max(rows, columns) <= max_side:
-        return image
-    scale = max_side / max(rows, columns)
-    size = max(1, round(columns * scale)), max(1, round(rows * scale))
-    smaller: Any = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(smaller, np.uint8)

@@ -44,20 +44,15 @@ class Reporter:
         self._held = held
         self._clock = clock
         self._stages = {stage: RecentHistogram(_WINDOW_S, clock) for stage in STAGES}
-        self._committed = self._inferred = 0
-        self._batches = 0.0
         self._marks = [(clock(), 0, 0, 0.0)]
 
     def count(self, outcomes: Iterable[Outcome]) -> None:
         """Take outcomes into account that were just committed."""
         for outcome in outcomes:
-            self._committed += 1
             result = outcome.result
             self.totals.add(result)
             if result.status != "ok":
                 continue
-            self._inferred += 1
-            self._batches += 1 / max(1, result.batch)  # each frame is its part of a batch
             for stage, ms in result.timings.items():
                 if stage in self._stages:
                     self._stages[stage].add(ms)
@@ -66,17 +61,19 @@ class Reporter:
     def report(self) -> WorkerReport:
         """The report of this moment; call it about every `REPORT_S`."""
         now_s = self._clock()
-        self._marks.append((now_s, self._committed, self._inferred, self._batches))
+        totals = self.totals
+        committed, inferred, batches = totals.committed, totals.inferred.total(), totals.batches
+        self._marks.append((now_s, committed, inferred, batches))
         while len(self._marks) > 2 and self._marks[1][0] <= now_s - _WINDOW_S:
             del self._marks[0]
-        since_s, committed, inferred, batches = self._marks[0]
+        since_s, committed_then, inferred_then, batches_then = self._marks[0]
         return WorkerReport(
             name=self._consumer.name,
             model=self._engine.name,
             engine=self._engine.description,
-            committed=self._committed,
-            rate=(self._committed - committed) / max(now_s - since_s, REPORT_S),
-            batch=(self._inferred - inferred) / max(self._batches - batches, 1e-9),
+            committed=committed,
+            rate=(committed - committed_then) / max(now_s - since_s, REPORT_S),
+            batch=(inferred - inferred_then) / max(batches - batches_then, 1e-9),
             held=self._held(),
             stages={stage: histogram.read() for stage, histogram in self._stages.items()},
         )

@@ -25,6 +25,16 @@ class Totals:
         self.inferred: Counter[int] = Counter()
         self.stages = {stage: Cumulative() for stage in STAGES}
 
+    @property
+    def committed(self) -> int:
+        """Frames of every outcome."""
+        return self.frames.total()
+
+    @property
+    def batches(self) -> float:
+        """Batches that were inferred; each frame is its part of one, since some of a batch may not count."""
+        return sum(frames / max(1, size) for size, frames in self.inferred.items())
+
     def add(self, result: PoseResult) -> None:
         """Count a record that was just committed."""
         self.frames[result.status, result.cause] += 1
