@@ -16,7 +16,9 @@ cameras = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True)
 def every_key(keys: Keys, camera: str, run: int) -> list[str]:
     """All the names that one camera and run lead to."""
     shared = [keys.cameras, keys.active, keys.results, keys.dead, keys.sweeper]
+    shared += [keys.wanted, keys.finished, keys.producers]
     own = [keys.frames(camera), keys.want(camera), keys.pictures(camera), keys.ledger(camera, run)]
+    own += [keys.claim(camera), keys.camera_state(camera), keys.watched(camera)]
     return shared + own
 
 
@@ -27,10 +29,16 @@ def test_the_documented_names() -> None:
         "ks:{0}:results",
         "ks:{0}:dead",
         "ks:{0}:sweeper",
+        "ks:{0}:wanted",
+        "ks:{0}:finished",
+        "ks:{0}:producers",
         "ks:{0}:frames:pitch-1",
         "ks:{0}:want:pitch-1",
         "ks:{0}:pictures:pitch-1",
         "ks:{0}:ledger:pitch-1:17",
+        "ks:{0}:claim:pitch-1",
+        "ks:{0}:camera:pitch-1",
+        "ks:{0}:watched:pitch-1",
     ]
 
 
@@ -48,7 +56,7 @@ def test_no_two_things_share_a_name(pairs: list[tuple[str, int]]) -> None:
     assert len(set(one)) == len(one)
     assert keys.ledger(camera, run) not in other
     if camera != other_camera:
-        assert not set(one[5:]) & set(other)
+        assert not set(one[8:]) & set(other)
 
 
 @given(cameras)

@@ -6,6 +6,7 @@ Not for: bugs. Those keep their own type and their traceback.
       UsageError                  the person at the keyboard: a wrong option, path, URL
         SourceError               … a camera or file that cannot be opened or read
         ModelError                … a model file that is missing, or is not what the engine expects
+        SpecError                 … what was said about a camera, with every field that is wrong
       MessageError                whoever packed these bytes: a broken, hostile or oversized message
         UnsupportedVersion        … or a newer Kinestream than this one: upgrade this one
       RedisUnavailable            the operator: no server there, or none that may be used
@@ -16,6 +17,9 @@ Not for: bugs. Those keep their own type and their traceback.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 class KinestreamError(Exception):
@@ -32,6 +36,26 @@ class SourceError(UsageError):
 
 class ModelError(UsageError):
     """A model file is missing, unreadable, or does not follow the engine's contract."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field of something, and its name."""
+
+    field: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.text}"
+
+
+class SpecError(UsageError):
+    """What was said about a camera cannot be; `errors` has every field that is wrong."""
+
+    def __init__(self, name: str, errors: Iterable[FieldError]) -> None:
+        self.errors = tuple(errors)
+        shown = "; ".join(map(str, self.errors))
+        super().__init__(f"camera {name if len(name) <= 80 else name[:80] + '…'!r}: {shown}")
 
 
 class MessageError(KinestreamError):

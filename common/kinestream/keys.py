@@ -87,6 +87,33 @@ class Keys:
         """String with a short life: what a worker reports of itself, as JSON."""
         return self._key("worker", name)
 
+    @property
+    def wanted(self) -> str:
+        """Hash: camera -> how it is wanted, as a packed `CameraSpec`; producers obey it."""
+        return self._key("wanted")
+
+    @property
+    def finished(self) -> str:
+        """Hash: camera -> what was wanted, of recordings that have been read to their end."""
+        return self._key("finished")
+
+    @property
+    def producers(self) -> str:
+        """Sorted set: producer -> when it last reported, milliseconds on Redis's clock."""
+        return self._key("producers")
+
+    def claim(self, camera: str) -> str:
+        """String with a short life: which producer process serves the wanted camera."""
+        return self._key("claim", camera)
+
+    def camera_state(self, camera: str) -> str:
+        """String: what the camera's producer last reported of it, packed, with the time of Redis's clock."""
+        return self._key("camera", camera)
+
+    def watched(self, camera: str) -> str:
+        """Hash: videos of a watched folder that are done -> what came of them."""
+        return self._key("watched", camera)
+
     def frames(self, camera: str) -> str:
         """Stream: the camera's waiting and held frames; an entry's id is `<run>-<seq>`."""
         return self._key("frames", camera)

@@ -1,0 +1,252 @@
+"""Everything that can be said about one camera before it is opened, in one checked object and as a plain map.
+
+A `CameraSpec` is what `kinestream camera add` and a line of `cameras.yaml` become, what `wanted.py` keeps in
+Redis, and what a producer obeys. All mistakes are found at once, each with the name of its field.
+
+Not for: secrets in a source (see `placeholders.py`), nor for what the options do: that is ingest's and the
+scripts' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from kinestream.errors import FieldError, SpecError, UsageError
+from kinestream.fields import is_finite_number
+from kinestream.keys import check_camera
+from kinestream.messages import LANES, Lane
+from kinestream.placeholders import check_storable
+
+MAX_SOURCE = 2048
+"""Characters: longer than the URL of any camera, and short beside what else is read with it."""
+
+MAX_CORNERS = 64
+"""Corners of a region: a gym's mat has a handful, and each is compared with every picture."""
+
+ROTATIONS = (0, 90, 180, 270)
+
+PRIORITIES = range(10)
+
+Region = tuple[tuple[float, float], ...]
+"""The corners of a polygon, in pixels of the picture as the source gives it, before any rotation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraSpec:
+    """One camera as somebody wants it; None leaves a choice to the source.
+
+    Raises `SpecError`, which names every field that is wrong, for what cannot be.
+    """
+
+    name: str
+    source: str
+    """As `kinestream ingest` takes it; `${NAME}` and `${file:/run/secrets/x}` stand for secrets."""
+    lane: Lane | None = None
+    max_fps: float | None = None
+    every: int = 1
+    max_side: int | None = None
+    quality: int | None = None
+    region: Region | None = None
+    """What is looked at of each picture. Also taken: a box `[x, y, width, height]`."""
+    rotation: int = 0
+    """Degrees by which pictures are turned clockwise so that people stand upright."""
+    priority: int = 0
+    """0 to 9; while workers are short, cameras of a higher one are served first."""
+    max_age_ms: int | None = None
+    clock_offset_ms: float = 0.0
+    """Added to the camera's times, for a clock that is known to be wrong."""
+    realtime: bool | None = None
+    reconnect: bool | None = None
+    timeout_s: float | None = None
+    paused: bool = False
+    producer: str | None = None
+    """The name of the producer that shall serve it; None is any."""
+
+    def __post_init__(self) -> None:
+        errors = []
+        for name, check in _CHECKS.items():
+            try:
+                object.__setattr__(self, name, check(getattr(self, name)))
+            except UsageError as error:
+                errors.append(FieldError(name, str(error)))
+        if errors:
+            raise SpecError(self.name if isinstance(self.name, str) else "", errors)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Make one from a map, as of a file or of Redis; null counts as left out.
+
+        Raises `SpecError`; a field that nobody knows is one, since it is a slip of the pen more often than
+        not.
+        """
+        errors = [
+            FieldError(_shown(name), f"no such option; there are {', '.join(FIELDS)}")
+            for name in plain
+            if name not in FIELDS
+        ]
+        given = {name: plain[name] for name in FIELDS if plain.get(name) is not None}
+        errors += [FieldError(name, "is missing") for name in ("name", "source") if name not in given]
+        try:
+            spec = cls(**({"name": "missing", "source": "missing"} | given))
+        except SpecError as error:
+            errors += error.errors
+        if errors:
+            raise SpecError(str(given.get("name", "")), errors)
+        return spec
+
+    def to_plain(self) -> dict[str, Any]:
+        """The map that `from_plain` takes, without what is as it is by default."""
+        given = {one.name: getattr(self, one.name) for one in fields(self)}
+        plain = {name: value for name, value in given.items() if value != _DEFAULTS.get(name)}
+        if self.region is not None:
+            plain["region"] = [list(corner) for corner in self.region]
+        return plain
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"must be text, got {_shown(value)}")
+    return value
+
+
+def _name(value: Any) -> str:
+    return check_camera(_text(value))
+
+
+def _source(value: Any) -> str:
+    text = _text(value)
+    if not 0 < len(text) <= MAX_SOURCE:
+        raise UsageError(f"must have 1 to {MAX_SOURCE} characters, got {len(text)}")
+    if not text.isprintable():
+        raise UsageError("has control characters in it")
+    check_storable(text)
+    return text
+
+
+def _lane(value: Any) -> Lane | None:
+    if value is None or value in LANES:
+        return value  # type: ignore[no-any-return]
+    raise UsageError(f"must be {' or '.join(LANES)}, got {_shown(value)}")
+
+
+def _whole(low: int, high: int | None = None, *, optional: bool = False) -> Callable[[Any], int | None]:
+    wanted = f"a whole number from {low} to {high}" if high is not None else f"a whole number, at least {low}"
+
+    def check(value: Any) -> int | None:
+        if value is None and optional:
+            return None
+        if type(value) is not int or value < low or (high is not None and value > high):
+            raise UsageError(f"must be {wanted}, got {_shown(value)}")
+        return value
+
+    return check
+
+
+def _positive(value: Any) -> float | None:
+    if value is None:
+        return None
+    if not is_finite_number(value) or value <= 0:
+        raise UsageError(f"must be a number above 0, got {_shown(value)}")
+    return float(value)
+
+
+def _milliseconds(value: Any) -> float:
+    if not is_finite_number(value):
+        raise UsageError(f"must be a number, got {_shown(value)}")
+    return float(value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"must be true or false, got {_shown(value)}")
+    return value
+
+
+def _optional_flag(value: Any) -> bool | None:
+    return None if value is None else _flag(value)
+
+
+def _rotation(value: Any) -> int:
+    if type(value) is not int or value not in ROTATIONS:
+        raise UsageError(f"must be {', '.join(map(str, ROTATIONS))} degrees clockwise, got {_shown(value)}")
+    return value
+
+
+def _producer(value: Any) -> str | None:
+    if value is None:
+        return None
+    try:
+        return check_camera(_text(value))
+    except UsageError as error:
+        raise UsageError(str(error).replace("a camera name", "a producer's name")) from None
+
+
+def _region(value: Any) -> Region | None:
+    if value is None:
+        return None
+    wanted = UsageError(
+        f"must be a box [x, y, width, height] or 3 to {MAX_CORNERS} corners [[x, y], …], in pixels that are "
+        f"at least 0, got {_shown(value)}"
+    )
+    if not isinstance(value, list | tuple):
+        raise wanted
+    if len(value) == 4 and _are_numbers(value):
+        x, y, width, height = map(float, value)
+        if min(width, height) <= 0:
+            raise UsageError(f"a box must be wider and higher than 0, got {width:g} by {height:g}")
+        return ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
+    pairs = [
+        pair for pair in value if isinstance(pair, list | tuple) and len(pair) == 2 and _are_numbers(pair)
+    ]
+    if len(pairs) != len(value) or not 3 <= len(pairs) <= MAX_CORNERS:
+        raise wanted
+    corners = tuple((float(x), float(y)) for x, y in pairs)
+    if not _area(corners):
+        raise UsageError("the corners enclose nothing")
+    return corners
+
+
+def _are_numbers(values: Iterable[Any]) -> bool:
+    return all(is_finite_number(value) and value >= 0 for value in values)
+
+
+def _area(corners: Region) -> float:
+    """Twice the enclosed area, with a sign (the shoelace formula)."""
+    following = (*corners[1:], corners[0])
+    return sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in zip(corners, following, strict=True))
+
+
+def _shown(value: Any) -> str:
+    """What came, in a few characters whatever it was."""
+    if isinstance(value, list | tuple | dict | bytes):
+        return f"{type(value).__name__} of length {len(value)}"
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:60] + "…"
+
+
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "name": _name,
+    "source": _source,
+    "lane": _lane,
+    "max_fps": _positive,
+    "every": _whole(1),
+    "max_side": _whole(16, optional=True),
+    "quality": _whole(1, 100, optional=True),
+    "region": _region,
+    "rotation": _rotation,
+    "priority": _whole(PRIORITIES[0], PRIORITIES[-1]),
+    "max_age_ms": _whole(1, optional=True),
+    "clock_offset_ms": _milliseconds,
+    "realtime": _optional_flag,
+    "reconnect": _optional_flag,
+    "timeout_s": _positive,
+    "paused": _flag,
+    "producer": _producer,
+}
+
+FIELDS = tuple(_CHECKS)
+"""Names of all options, in the order in which they are shown."""
+
+_DEFAULTS = {one.name: one.default for one in fields(CameraSpec) if one.name not in ("name", "source")}
