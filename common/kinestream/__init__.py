@@ -12,6 +12,7 @@ from kinestream.errors import (
     DeliveryError,
     EngineError,
     Fenced,
+    JobFailed,
     KinestreamError,
     MessageError,
     ModelError,
@@ -24,6 +25,7 @@ from kinestream.errors import (
 from kinestream.keys import Keys
 
 if TYPE_CHECKING:
+    from kinestream.jobs.client import Job, submit
     from kinestream.messages import ANY_CAMERA, Frame, Person, PoseResult
     from kinestream.redis import connect
     from kinestream.subscriber import current_cursor, subscribe
@@ -34,6 +36,8 @@ __all__ = [
     "EngineError",
     "Fenced",
     "Frame",
+    "Job",
+    "JobFailed",
     "Keys",
     "KinestreamError",
     "MessageError",
@@ -47,6 +51,7 @@ __all__ = [
     "UsageError",
     "connect",
     "current_cursor",
+    "submit",
     "subscribe",
 ]
 
@@ -55,7 +60,9 @@ _HOMES = {
     "Frame": "messages",
     "Person": "messages",
     "PoseResult": "messages",
+    "Job": "jobs.client",
     "connect": "redis",
+    "submit": "jobs.client",
     "current_cursor": "subscriber",
     "subscribe": "subscriber",
 }

@@ -42,6 +42,8 @@ is away (`redis.py`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
@@ -105,6 +107,19 @@ def untyped(redis: Redis) -> Any:
     return redis
 
 
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raise an error that arose in a script under its own type on every server: Redis 6.2 wraps it."""
+    try:
+        yield
+    except ResponseError as error:
+        if "OOM command not allowed" in str(error):
+            raise OutOfMemoryError(str(error)) from error
+        if "READONLY You can't write" in str(error):
+            raise ReadOnlyError(str(error)) from error
+        raise
+
+
 class Scripts:
     """Calls the scripts by name on one client; the server gets a script once, and its hash from then on."""
 
@@ -112,16 +127,6 @@ class Scripts:
         self._scripts = {name: redis.register_script(script_source(name)) for name in SCRIPTS}
 
     async def call(self, name: str, keys: list[str], args: list[Any]) -> Any:
-        """Run one script and return its reply.
-
-        Raises redis's own errors. A refusal for want of memory is `OutOfMemoryError` on every server: inside
-        a script Redis 6.2 wraps it into a general one.
-        """
-        try:
+        """Run one script and return its reply; raises redis's own errors (see `memory_errors`)."""
+        with memory_errors():
             return await self._scripts[name](keys=keys, args=args)
-        except ResponseError as error:
-            if "OOM command not allowed" in str(error):
-                raise OutOfMemoryError(str(error)) from error
-            if "READONLY You can't write" in str(error):
-                raise ReadOnlyError(str(error)) from error
-            raise

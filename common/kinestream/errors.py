@@ -14,6 +14,7 @@ Not for: bugs. Those keep their own type and their traceback.
         Fenced                    … another producer has begun a newer run of this camera
         RunLost                   … Redis came back with less than it had acknowledged
       EngineError                 the operator: the model, its runtime or its device failed
+      JobFailed                   whoever handed the job in, or the operator: its text says why
 """
 
 from __future__ import annotations
@@ -93,3 +94,7 @@ class RunLost(DeliveryError):
 
 class EngineError(KinestreamError):
     """The inference engine failed."""
+
+
+class JobFailed(KinestreamError):
+    """A job ended without its results: it failed, or it was aborted."""

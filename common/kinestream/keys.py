@@ -114,6 +114,24 @@ class Keys:
         """Hash: videos of a watched folder that are done -> what came of them."""
         return self._key("watched", camera)
 
+    @property
+    def jobs(self) -> str:
+        """Sorted set: job -> when it was handed in, milliseconds on Redis's clock."""
+        return self._key("jobs")
+
+    def job(self, job_id: str) -> str:
+        """Hash: what was asked for, and how it goes; it expires some time after its end."""
+        return self._key("job", job_id)
+
+    def job_claim(self, job_id: str) -> str:
+        """String with a short life: who works on the job now."""
+        return self._key("job-claim", job_id)
+
+    @property
+    def job_queue(self) -> str:
+        """The prefix of arq's queues (see `jobs/queue.py`)."""
+        return self._key("job-queue")
+
     def frames(self, camera: str) -> str:
         """Stream: the camera's waiting and held frames; an entry's id is `<run>-<seq>`."""
         return self._key("frames", camera)

@@ -37,6 +37,7 @@ class Run:
         self.number = number
         self.produced = 0
         self._token = token
+        self._redis = redis
         self._keys = keys
         self._limits = limits
         self._scripts = Scripts(redis)
@@ -68,7 +69,7 @@ class Run:
         limits = limits or Limits()
         token = token or uuid.uuid4().hex
         while True:
-            before = int(await untyped(redis).hget(keys.cameras, camera) or 0)
+            before = await newest_run(redis, camera, keys=keys)
             clock_s = int((await redis.time())[0])
             frames_before, token_before, is_open = await _facts(redis, keys, camera, before)
             # The stored run is ours if the reply to an earlier try got lost; the script then only says so
@@ -106,6 +107,39 @@ class Run:
             )
             if reply == b"ok":
                 return run
+
+    @classmethod
+    async def resume(
+        cls,
+        redis: Redis,
+        camera: str,
+        *,
+        token: str,
+        keys: Keys | None = None,
+        limits: Limits | None = None,
+    ) -> Self | None:
+        """The newest run of `camera`, where its ledger stands, if it was begun with this `token` and is open.
+
+        None if there is no such run: somebody else has begun one since, it is over, or Redis forgot it. For a
+        process that goes on with the work of one that died. Should that one live after all, both may offer
+        the same frames, since a frame that was offered before is acknowledged again.
+        """
+        check_camera(camera)
+        keys = keys or Keys()
+        number = await newest_run(redis, camera, keys=keys)
+        produced, its_token, is_open = await _facts(redis, keys, camera, number)
+        if its_token != token or not is_open:
+            return None
+        its_lane = await untyped(redis).hget(keys.ledger(camera, number), "lane")
+        lane: Lane = "live" if its_lane == b"live" else "every-frame"
+        run = cls(redis, keys, limits or Limits(), camera, lane, number, token)
+        run.produced = produced
+        return run
+
+    async def began_us(self) -> int:
+        """When the run began, microseconds since 1970 on Redis's clock; 0 if Redis forgot it."""
+        ledger = self._keys.ledger(self.camera, self.number)
+        return int(await untyped(self._redis).hget(ledger, "began_us") or 0)
 
     async def offer(self, frame: Frame, *, gap_cause: str = "") -> Literal["ok", "dropped", "full"]:
         """Offer the next frame, or a later one with the cause why those between were given up on.
@@ -243,6 +277,21 @@ def _if_dropped(frame: Frame) -> PoseResult:
         height=frame.height,
         origin=frame.origin,
     )
+
+
+async def newest_run(redis: Redis, camera: str, *, keys: Keys | None = None) -> int:
+    """The number of a camera's newest run, open or over; 0 if there is none."""
+    return int(await untyped(redis).hget((keys or Keys()).cameras, camera) or 0)
+
+
+async def run_of_token(
+    redis: Redis, camera: str, token: str, *, keys: Keys | None = None
+) -> tuple[int, bool]:
+    """A camera's newest run if it was begun with this `token`, else 0; and whether it is open."""
+    keys = keys or Keys()
+    number = await newest_run(redis, camera, keys=keys)
+    _, its_token, is_open = await _facts(redis, keys, camera, number)
+    return (number, is_open) if its_token == token else (0, False)
 
 
 async def _facts(redis: Redis, keys: Keys, camera: str, run: int) -> tuple[int, str, bool]:

@@ -52,11 +52,20 @@ class Capture:
         self._encoder = encoder
         self._thinning = thinning
         self._label = label
+        self._done = 0
+        self._began_us = 0
+        self._shift_us: int | None = None
         self._last_failure = ""
         # A daemon: a decoder that hangs must not keep a process that was told to stop.
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
-    def start(self) -> None:
+    def start(self, *, done: int = 0, began_us: int = 0) -> None:
+        """Begin to read; the first `done` frames taken are passed over, since they were offered before.
+
+        With `began_us` the first frame counts as captured then, so that whoever goes on with a recording
+        gives its frames the times that they would have had.
+        """
+        self._done, self._began_us = done, began_us
         self._thread.start()
 
     def close(self) -> None:
@@ -85,12 +94,17 @@ class Capture:
 
     def _hand_over(self, frame: SourceFrame) -> bool:
         index, self.taken = self.taken, self.taken + 1
+        if self._shift_us is None:
+            self._shift_us = self._began_us - frame.captured_us if self._began_us else 0
+        captured_us = frame.captured_us + self._shift_us
+        if index < self._done:
+            return True
         try:
-            image = self._encoder.encode(frame, self._label(index, frame.captured_us))
+            image = self._encoder.encode(frame, self._label(index, captured_us))
         except (EncodeError, NoPicture) as error:
             if str(error) not in ("", self._last_failure):  # as a rule they fail one after another, all alike
                 _log.warning("frame %d is given up on: %s", index, error)
             self._last_failure = str(error)
             self._handover.give_up(error.cause)
             return True
-        return self._handover.put(Captured(index, image, frame.captured_us, frame.media_time_s))
+        return self._handover.put(Captured(index, image, captured_us, frame.media_time_s))

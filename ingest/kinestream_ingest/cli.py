@@ -68,6 +68,12 @@ _SHOWN_RUNS = 10
     metavar="S",
     help="Seconds without a picture after which a camera counts as gone [default: 10].",
 )
+@click.option(
+    "--run-key",
+    metavar="KEY",
+    help="Started again with the same key after it was killed, go on with that run where it stands, in place "
+    "of a new one. For what is read once, on the every-frame lane.",
+)
 @heartbeat_option
 @metrics_options
 @redis_option
@@ -82,6 +88,7 @@ def ingest(
     realtime: bool | None,
     reconnect: bool | None,
     timeout_s: float | None,
+    run_key: str | None,
     heartbeat_file: Path | None,
     metrics_port: int | None,
     metrics_host: str,
@@ -138,7 +145,7 @@ def ingest(
         raise UsageError(f"timeout must be more than 0 seconds, got {timeout_s:g}")
     open_it = partial(open_source, source, pace=_pace(lane, realtime), timeout_s=timeout_s or TIMEOUT_S)
     with served(metrics_port, metrics_host) as telemetry:
-        work = _ingest(open_it, redis_url, camera, lane, reconnect, encoder, thinning, telemetry)
+        work = _ingest(open_it, redis_url, camera, lane, reconnect, run_key, encoder, thinning, telemetry)
         asyncio.run(telemetry.turning(with_heartbeat(heartbeat_file, work)))
 
 
@@ -158,6 +165,7 @@ async def _ingest(
     camera: str | None,
     lane: Lane | None,
     reconnect: bool | None,
+    run_key: str | None,
     encoder: Encoder,
     thinning: Thinning,
     telemetry: Telemetry,
@@ -176,17 +184,21 @@ async def _ingest(
             return
         if reconnect and not source.returns:
             raise UsageError(f"--reconnect is for cameras; {source.description} is read once")
+        its_lane: Lane = lane or ("live" if source.live else "every-frame")
+        if run_key is not None and (source.returns or its_lane == "live" or not run_key):
+            raise UsageError("--run-key KEY is for what is read once, on the every-frame lane")
         url = find_redis_url(redis_url)
         async with connect(url) as redis, telemetry.watching_redis(url):
             feed = Feed(
                 redis,
                 source,
                 camera=camera or source.name,
-                lane=lane or ("live" if source.live else "every-frame"),
+                lane=its_lane,
                 reopen=open_it if source.returns and reconnect is not False else None,
                 encoder=encoder,
                 thinning=thinning,
                 stop=stop,
+                run_key=run_key or "",
             )
             _tell(telemetry, feed, stop)
             try:

@@ -85,8 +85,11 @@ class Feed:
         stop: asyncio.Event | None = None,
         keys: Keys | None = None,
         limits: Limits | None = None,
+        run_key: str = "",
     ) -> None:
         """`reopen` opens the source again, in a thread, and raises `SourceError`; None for what is read once.
+
+        `run_key` is for what is read once (see `Producer`).
 
         Raises `UsageError` for a camera name that is not allowed.
         """
@@ -107,7 +110,7 @@ class Feed:
             keys=self._keys,
             limits=limits,
         )
-        self._producer = self._produce_from(source)
+        self._producer = self._produce_from(source, run_key=run_key)
         self._seen = self._offered = self._taken = 0
         self._given_up: Counter[str] = Counter()
         self._runs: list[int] = []

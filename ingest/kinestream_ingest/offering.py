@@ -66,8 +66,13 @@ class Offering:
         stop: asyncio.Event,
         keys: Keys | None = None,
         limits: Limits | None = None,
+        run_key: str = "",
     ) -> None:
-        """`source` is a description without credentials. Raises `UsageError` for a bad camera name."""
+        """`source` is a description without credentials.
+
+        With a `run_key` the run that was begun with the same key goes on, if it is open (see `begin`). Raises
+        `UsageError` for a bad camera name.
+        """
         self.camera = check_camera(camera)
         self.lane = lane
         self.runs: list[Run] = []
@@ -79,6 +84,8 @@ class Offering:
         self._begin_run = partial(
             Run.begin, redis, camera, lane=lane, source=source, keys=keys, limits=limits
         )
+        self._run_key = run_key
+        self._resume_run = partial(Run.resume, redis, camera, token=run_key, keys=keys, limits=limits)
         self._source = source
         self._stop = stop
         self._first = 0  # index of the frame that is seq 0 of the open run
@@ -95,13 +102,39 @@ class Offering:
         return index - self._first
 
     async def begin(self, after: int = 0) -> None:
-        """Open a run with a number larger than `after`."""
-        begin = partial(self._begin_run, after=after, token=uuid.uuid4().hex)
+        """Open a run with a number larger than `after`; or go on with the open one of this `run_key`.
+
+        The latter has `produced` frames already, which are not offered again.
+        """
+        if not self.runs and await self._resume():
+            return
+        token = self._run_key if self._run_key and not self.runs else uuid.uuid4().hex
+        begin = partial(self._begin_run, after=after, token=token)
         run = await self._insist(begin, f"beginning a run of {self.camera}")
         self.runs.append(run)
         self.open = True
         what = about(self.camera, run.number)
         _log.info("%s: run %d begins, %s, %s", self.camera, run.number, self.lane, self._source, extra=what)
+
+    async def _resume(self) -> bool:
+        what = f"looking for a run of {self.camera}"
+        run = await self._insist(self._resume_run, what) if self._run_key else None
+        if run is None:
+            return False
+        self.runs.append(run)
+        self.open = True
+        _log.warning(
+            "%s: run %d goes on after %d frames",
+            self.camera,
+            run.number,
+            run.produced,
+            extra=about(self.camera, run.number),
+        )
+        return True
+
+    async def began_us(self) -> int:
+        """When the open run began, on Redis's clock: the same for all who go on with it; 0 without a key."""
+        return await self._insist(self.run.began_us, "looking when the run began") if self._run_key else 0
 
     async def offer(self, captured: Captured, causes: set[str]) -> None:
         """Offer one frame until it is acknowledged, given up on, or this process is told to stop.

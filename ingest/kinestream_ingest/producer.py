@@ -62,8 +62,12 @@ class Producer:
         keys: Keys | None = None,
         limits: Limits | None = None,
         after: int = 0,
+        run_key: str = "",
     ) -> None:
-        """`after` is the number of the run before, if this is its camera again."""
+        """`after` is the number of the run before, if this is its camera again.
+
+        `run_key` is for a recording: its open run that was begun with the same key goes on where it stands.
+        """
         self.source = source
         self._after = after
         self._stop = stop or asyncio.Event()
@@ -75,6 +79,7 @@ class Producer:
             stop=self._stop,
             keys=keys,
             limits=limits,
+            run_key=run_key,
         )
         live = lane == "live"
         self._handover = Handover[Captured](
@@ -129,7 +134,7 @@ class Producer:
             stopping = asyncio.ensure_future(self._stop.wait())
             stopping.add_done_callback(lambda _: self._capture.close())
             try:
-                self._capture.start()
+                self._capture.start(done=self.offering.run.produced, began_us=await self.offering.began_us())
                 while not self._stop.is_set() and (handed := await self._next()):
                     await self.offering.offer(handed.frame, handed.causes)
             finally:

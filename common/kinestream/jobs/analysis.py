@@ -1,0 +1,218 @@
+"""One video, analysed in full: its frames go through the pipeline as a run of a camera with the job's name.
+
+`kinestream ingest` reads it (`reading.py`), and the results are collected. Whoever takes the job up after
+another died goes on where that one stood: the run by its key (frames that Redis has are not offered again),
+the lines by their place. Where that cannot be, the run is made again from the first frame, as a new one. Not
+for: who works on the job (`service.py`), nor what is made of the lines (`outputs.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+
+from kinestream.cursor import Cursor
+from kinestream.errors import KinestreamError, UsageError
+from kinestream.jobs.collecting import Incomplete, Lines, Place, Rate, collect, take_over
+from kinestream.jobs.folders import Folders, version_of
+from kinestream.jobs.reading import Reading
+from kinestream.jobs.request import is_url
+from kinestream.jobs.store import JobRecord
+from kinestream.keys import Keys
+from kinestream.ledger import Ledger, read_ledger
+from kinestream.logs import about
+from kinestream.redis import through_outages
+from kinestream.subscriber import current_cursor
+from kinestream.tasks import cancel
+from kinestream.video import probe_video
+
+LINES = "poses.jsonl"
+
+_RUNS = 3
+"""Runs that one attempt may take: Redis may lose its memory, or results be trimmed while nobody collected."""
+
+_LOOK_S = 0.2
+
+_log = logging.getLogger(__name__)
+
+Tell = Callable[[dict[str, Any]], Awaitable[None]]
+"""Stores fields of the job's record; raises if the job is somebody else's by now."""
+
+
+class Analysis:
+    """The analysis of one job's video into `work`/poses.jsonl.
+
+    `tell` stores facts of the job at once; `progress` returns those that change all the time, for whoever
+    stores them once in a while. `note` is what a user should know of a result that is not as it might be.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        url: str,
+        record: JobRecord,
+        claim: int,
+        folders: Folders,
+        tell: Tell,
+        *,
+        keys: Keys,
+    ) -> None:
+        self.note = ""
+        self.ledger: Ledger | None = None
+        self.models: set[str] = set()
+        self._redis = redis
+        self._job = record
+        self._folders = folders
+        self._tell = tell
+        self._keys = keys
+        self._claim = claim
+        self._work = folders.work(record.id, record.attempt, claim)
+        self._video = record.request.video
+        self._stamp = ""
+        self._key = record.run_key
+        self._run = record.run
+        self._total = record.total
+        self._lines: Lines | None = None
+        self._rate = Rate()
+        self._reading = Reading(redis, url, record, keys=keys)
+
+    def progress(self) -> dict[str, Any]:
+        """How it goes, with the place from which another can go on."""
+        if self._lines is None:
+            return {}
+        place, ledger = self._lines.place, self.ledger
+        return {
+            "offered": ledger.produced if ledger else self._job.offered,
+            "done": place.frames,
+            "people": place.people,
+            "fps": round(self._rate.at(time.monotonic(), self._lines.frames), 2),
+            "cursor": place.cursor,
+            "offset": place.offset,
+        }
+
+    async def run(self) -> Path:
+        """Analyse the video; return the file of lines.
+
+        Raises `KinestreamError`, with the reason, if it cannot be, and `OSError` if lines cannot be written.
+        """
+        await self._look_at_video()
+        place = await self._place_to_go_on()
+        for run in range(1, _RUNS + 1):
+            try:
+                return await self._one_run(place or await self._begin_anew())
+            except Incomplete as error:
+                if run == _RUNS:
+                    raise KinestreamError(f"{error}, {_RUNS} times; given up") from error
+                self.note = f"analysed again from its first frame, since {error}"
+                _log.warning("%s: %s", self._job.id, self.note, extra=about(self._job.id))
+                place = None
+        raise AssertionError("the last run returns or raises")
+
+    async def _look_at_video(self) -> None:
+        if is_url(self._video):
+            return
+        path = await asyncio.to_thread(self._folders.video, self._video)
+        self._stamp = version_of(path)
+        info = await asyncio.to_thread(probe_video, path)
+        self._video = str(path)
+        self._total = -(-info.frames // self._job.request.options.every) if info.frames else 0
+        await self._tell({"total": self._total})
+
+    async def _place_to_go_on(self) -> Place | None:
+        """Where whoever worked on this attempt before stood, if one can go on from there."""
+        job = self._job
+        if not job.run_key:
+            return None
+        before = self._folders.work(job.id, job.attempt, self._claim - 1) / LINES
+        self._work.mkdir(parents=True, exist_ok=True)
+        if job.stamp != self._stamp:
+            self.note = "analysed again from its first frame, since the video has changed"
+        elif not await asyncio.to_thread(take_over, before, self._work / LINES, job.offset):
+            self.note = "analysed again from its first frame, since what was written before is not here"
+        else:
+            self.note = f"taken over after {job.done} frames"
+            return Place(job.cursor, job.offset, job.done, job.people)
+        return None
+
+    async def _begin_anew(self) -> Place:
+        """A new run is to begin: its key, and the cursor after which its results will come."""
+        self._key, self._run = secrets.token_hex(8), 0
+        cursor = Cursor.parse(await current_cursor(self._redis, order=True, keys=self._keys))
+        # A run's number is a second: without this, one that begins in the cursor's second could be older.
+        place = Place(str(replace(cursor, since_ms=0)))
+        self._work.mkdir(parents=True, exist_ok=True)
+        (self._work / LINES).write_bytes(b"")
+        await self._tell(
+            {"run_key": self._key, "run": 0, "stamp": self._stamp, "cursor": place.cursor, "offset": 0}
+            | {"done": 0, "people": 0, "offered": 0, "stage": "analysing"}
+        )
+        return place
+
+    async def _one_run(self, place: Place) -> Path:
+        path = self._work / LINES
+        with path.open("r+b") as file:
+            file.seek(place.offset)
+            self._lines = Lines(file, place)
+            reading = asyncio.create_task(self._reading.run(self._video, self._key))
+            collecting = asyncio.create_task(self._collect(self._lines))
+            watching = asyncio.create_task(self._watch())
+            try:
+                await asyncio.wait({reading, collecting}, return_when=asyncio.FIRST_EXCEPTION)
+                for task in (reading, collecting):
+                    if task.done():
+                        task.result()
+                cause = collecting.result()
+            finally:
+                await cancel(reading, collecting, watching)
+        self.models = self._lines.models
+        await self._check(cause, self._lines.frames)
+        return path
+
+    async def _collect(self, lines: Lines) -> str:
+        while not self._run:
+            self._run, _ = await self._reading.run_of(self._key)
+            await asyncio.sleep(_LOOK_S)
+        await self._tell({"run": self._run})
+        return await collect(self._redis, self._job.id, self._run, lines, keys=self._keys)
+
+    async def _watch(self) -> None:
+        """Read the ledger once in a while."""
+        while True:
+            if self._run:
+                self.ledger = await self._read_ledger()
+            await asyncio.sleep(1.0)
+
+    async def _read_ledger(self) -> Ledger | None:
+        return await through_outages(
+            lambda: read_ledger(self._redis, self._job.id, self._run, keys=self._keys),
+            what=f"reading the ledger of {self._job.id}",
+        )
+
+    async def _check(self, cause: str, frames: int) -> None:
+        """Raise unless the lines are those of every frame that could be read."""
+        ledger = self.ledger = await self._read_ledger()
+        if ledger is None or ledger.lost or ledger.produced != frames:
+            raise Incomplete(
+                f"run {self._run} is incomplete: {frames} frames, {cause or 'no cause is known'}"
+            )
+        if cause.startswith("source-failed: "):
+            self._add_note(
+                f"the video could not be read to its end ({cause.removeprefix('source-failed: ')})"
+            )
+        elif cause:
+            raise Incomplete(f"run {self._run} was ended: {cause}")
+        if self._stamp and version_of(Path(self._video)) != self._stamp:
+            raise UsageError(f"{self._job.request.video} was changed while it was read: hand it in again")
+        if ledger.failed:
+            self._add_note(f"{ledger.failed} frames failed: kinestream dead list --camera {self._job.id}")
+
+    def _add_note(self, note: str) -> None:
+        self.note = "; ".join(filter(None, [self.note, note]))

@@ -1,0 +1,123 @@
+"""Results of one run into a file of lines, with a place from which another process can go on.
+
+A place is a cursor of the results stream, and how many bytes of the file belong to what came before it. Both
+are told together, after the lines were handed to the system. So whoever goes on cuts the file there and reads
+from there: no line is missing, none is twice. Not for: where the file is, nor what is made of it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from redis.asyncio import Redis
+
+from kinestream.errors import KinestreamError
+from kinestream.keys import Keys
+from kinestream.messages import ANY_CAMERA, PoseResult
+from kinestream.subscriber import subscribe
+
+PATIENCE_S = 600.0
+"""How long a record is waited for while others behind it are there: a worker may die, and another load its
+model, more than once."""
+
+_TOLD_EVERY_S = 0.5
+_RATE_OVER_S = 5.0
+
+
+class Incomplete(KinestreamError):
+    """The records of this run cannot all be had any more: it has to be made again."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Up to where the records of a run are in the file: all that another process needs to go on."""
+
+    cursor: str
+    offset: int = 0
+    frames: int = 0
+    people: int = 0
+
+
+class Lines:
+    """The file of lines. `frames` and `people` count what was written, `place` is where to go on from."""
+
+    def __init__(self, file: BinaryIO, place: Place) -> None:
+        self.place = place
+        self.frames, self.people = place.frames, place.people
+        self.models: set[str] = set()
+        self._file = file
+        self._told_s = time.monotonic()
+
+    def add(self, result: PoseResult) -> None:
+        """Write one record; raises `KinestreamError` if workers with another model had a part in it."""
+        self.models |= {result.model} - {""}
+        if len(self.models) > 1:
+            raise KinestreamError(
+                f"workers with different models share this Redis ({', '.join(sorted(self.models))}), so the "
+                "poses would be of both: let them take one model, then retry the job"
+            )
+        self._file.write(json.dumps(result.as_dict()).encode() + b"\n")
+        self.frames += result.frames
+        self.people += len(result.people or ())
+        if time.monotonic() - self._told_s > _TOLD_EVERY_S:
+            self.tell(result.cursor)
+
+    def tell(self, cursor: str) -> None:
+        """Make what was written up to this record the place to go on from."""
+        self._file.flush()
+        self._told_s = time.monotonic()
+        self.place = Place(cursor, self._file.tell(), self.frames, self.people)
+
+
+class Rate:
+    """Frames a second over the last seconds; told at least every so often, since it falls to 0 in silence."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def at(self, now_s: float, frames: int) -> float:
+        """The rate, with so many `frames` by now."""
+        self._seen.append((now_s, frames))
+        while len(self._seen) > 2 and self._seen[1][0] < now_s - _RATE_OVER_S:
+            self._seen.popleft()
+        first_s, first = self._seen[0]
+        return (frames - first) / (now_s - first_s) if now_s > first_s else 0.0
+
+
+async def collect(redis: Redis, camera: str, run: int, lines: Lines, *, keys: Keys) -> str:
+    """Write the records of a run, in the order of its frames, to its end; return the cause of that.
+
+    Raises `Incomplete` if records were trimmed before they were read, `OSError` if lines cannot be written.
+    """
+    results = subscribe(redis, [camera], start=lines.place.cursor, order=True, wait_s=PATIENCE_S, keys=keys)
+    async with aclosing(results):
+        async for result in results:
+            if result.camera != ANY_CAMERA and result.run < run:
+                continue  # an earlier attempt, which has ended
+            if result.status == "missing" or result.run > run:
+                raise Incomplete(f"results of run {run} are missing: {result.cause or 'a newer run began'}")
+            if result.status == "end":
+                lines.tell(result.cursor)
+                return result.cause
+            lines.add(result)
+    raise Incomplete("the results ended")
+
+
+def take_over(before: Path, lines: Path, offset: int) -> bool:
+    """Copy the first `offset` bytes that another wrote, and may write on; false if they are not there."""
+    try:
+        with before.open("rb") as source, lines.open("wb") as target:
+            while (left := offset - target.tell()) > 0:
+                some = source.read(min(left, 2**20))
+                if not some:
+                    return False
+                target.write(some)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,44 @@
+"""Ending the run of a job that will not be finished: with its cause, and with what is queued cleared.
+
+Frames that workers hold just then are finished by them; every other one becomes a `dropped` record with the
+same cause, committed as a worker would. Not for: a producer that lives; end it first.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from redis.asyncio import Redis
+
+from kinestream.errors import DeliveryError
+from kinestream.groupconsumer import GroupConsumer, Held, Outcome
+from kinestream.keys import Keys
+from kinestream.messages import PoseResult
+from kinestream.redis import through_outages
+from kinestream.run import Run
+
+_AT_A_TIME = 32
+"""Frames cleared in one step: a producer has no more than twice as many waiting."""
+
+
+async def end_run(redis: Redis, camera: str, run_key: str, cause: str, *, keys: Keys) -> int:
+    """End the open run of `camera` that has this key, if any; return how many frames were cleared."""
+    patiently = partial(through_outages, what=f"ending the run of {camera}")
+    run = await patiently(partial(Run.resume, redis, camera, token=run_key, keys=keys))
+    if run is None:
+        return 0
+    try:
+        await patiently(partial(run.finish, cause=cause))
+    except DeliveryError:  # somebody else ended it meanwhile
+        return 0
+    consumer = GroupConsumer(redis, f"ending-{camera}", keys=keys)
+    cleared = 0
+    while held := await patiently(partial(consumer.take, [camera], _AT_A_TIME)):
+        outcomes = [Outcome(frame, _dropped(frame, cause)) for frame in held]
+        cleared += sum(await patiently(partial(consumer.commit, outcomes)))
+    await patiently(partial(consumer.leave_groups, [camera]))
+    return cleared
+
+
+def _dropped(held: Held, cause: str) -> PoseResult:
+    return PoseResult(camera=held.camera, run=held.run, seq=held.seq, status="dropped", cause=cause)

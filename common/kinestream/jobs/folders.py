@@ -1,0 +1,102 @@
+"""Where videos are, and where results go: files of one job, whole or not there.
+
+Results are made in a folder of whoever makes them, `<outputs>/.work/<job>/<attempt>-<claim>`, and get their
+place `<outputs>/<job>` by one rename. So a reader never sees half of them, and of two who believe that a job
+is theirs, neither writes into the other's files. Not for: what is in the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from kinestream.errors import KinestreamError, UsageError
+
+SUMMARY = "job.json"
+"""In every folder of results: whose they are, what became of the frames, and when they expire."""
+
+_WORK = ".work"
+
+_ABANDONED_S = 24 * 3600
+"""Work that nobody has touched for so long will not be gone on with: results are kept for minutes."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """`videos` holds all that may be read, `outputs` gets the results; both are shared by all who serve."""
+
+    videos: Path
+    outputs: Path
+
+    def prepare(self) -> None:
+        """Make what is missing; raises `UsageError` if results cannot be written."""
+        if not self.videos.is_dir():
+            raise UsageError(f"the folder of videos {self.videos} is not there")
+        try:
+            (self.outputs / _WORK).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot write to {self.outputs}: {error.strerror}") from error
+
+    def video(self, name: str) -> Path:
+        """The file that a job names; raises `UsageError` if it is not there, or not within `videos`."""
+        root = self.videos.resolve()
+        path = (root / name).resolve()
+        if not path.is_relative_to(root):
+            raise UsageError(f"{name} is not in the folder of videos ({self.videos})")
+        if not path.is_file():
+            raise UsageError(f"there is no video file {name}" + f" in {self.videos}" * (root != Path("/")))
+        return path
+
+    def work(self, job_id: str, attempt: int, claim: int) -> Path:
+        """The folder in which the `claim`th who takes up this attempt makes its results."""
+        return self.outputs / _WORK / job_id / f"{attempt}-{claim}"
+
+    def results(self, job_id: str) -> Path:
+        return self.outputs / job_id
+
+    def publish(self, work: Path, job_id: str) -> Path:
+        """Give finished results their place, in that of earlier ones if there are, and forget the work."""
+        for path in work.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        place = self.results(job_id)
+        try:
+            if place.exists():
+                shutil.rmtree(place)
+            work.replace(place)
+        except OSError as error:
+            raise KinestreamError(f"cannot write {place}: {error.strerror}") from error
+        self.forget_work(job_id)
+        return place
+
+    def forget_work(self, job_id: str) -> None:
+        """Remove what was begun of a job's results."""
+        shutil.rmtree(self.outputs / _WORK / job_id, ignore_errors=True)
+
+    def clear(self) -> list[str]:
+        """Remove results that have expired and work that was abandoned; return the names of the jobs."""
+        cleared = []
+        for summary in self.outputs.glob(f"*/{SUMMARY}"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                facts = json.loads(summary.read_text())
+                # A folder that was renamed is somebody's, and stays.
+                if facts["job"] == summary.parent.name and facts["expires_ms"] < 1000 * time.time():
+                    shutil.rmtree(summary.parent)
+                    cleared.append(summary.parent.name)
+        for work in (self.outputs / _WORK).glob("*"):
+            with contextlib.suppress(OSError):
+                newest = max((path.stat().st_mtime for path in work.rglob("*")), default=work.stat().st_mtime)
+                if time.time() - newest > _ABANDONED_S:
+                    shutil.rmtree(work)
+        return cleared
+
+
+def version_of(video: Path) -> str:
+    """What tells this state of a file from others of the same name: its size, and when it was changed."""
+    facts = video.stat()
+    return f"{facts.st_size}-{facts.st_mtime_ns}"

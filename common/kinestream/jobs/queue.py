@@ -1,0 +1,210 @@
+"""arq, and the only file that imports it: which job is to be worked on, again if its worker died, and when to
+keep house.
+
+arq is handed names of jobs, never frames nor results, and what it believes of a job is a hint: what counts
+stands in `store.py`. It is in maintenance; to replace it, write `Queue` and `serve` anew (docs/jobs.md).
+
+What arq does by itself, and what is done about it here:
+
+- It pickles. Both ends are given msgpack (`packed.py`).
+- It runs the job of a killed worker again only when the longest timeout of all functions is over. A job here
+  may take a week, so its mark `in-progress` is a short one that is renewed.
+- It keeps results, and refuses a new job of an old name while it does. None are kept.
+- It forgets a job that has waited for a day. Here it may wait for a month.
+- Its loop ends when Redis is away for longer than a few tries. It is begun anew when Redis is back.
+- Jobs that keep house wait behind videos that take hours. They have a queue and a loop of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix, job_key_prefix
+from arq.cron import cron
+from arq.worker import Function, Worker, func
+from redis.asyncio import Redis
+
+from kinestream.jobs.packed import pack, unpack
+from kinestream.jobs.store import LEASE_S
+from kinestream.keys import Keys
+from kinestream.redis import connect, is_away, through_outages
+from kinestream.tasks import cancel
+
+_POLL_S = 0.2
+"""A job is picked up within this time."""
+
+_EXPIRES_MS = 30 * 24 * 3600 * 1000
+_LONGEST_S = 7 * 24 * 3600.0
+_RENEW_S = LEASE_S / 5
+_TRIES = 100_000
+"""Being run again is what makes a job survive its workers; how often is `store.py`'s business."""
+
+_HOUSE_S = 10
+"""Between two rounds of housekeeping; a divisor of 60."""
+
+RunJob = Callable[[str], Awaitable[None]]
+Chore = Callable[[Any], Awaitable[None]]
+KeepHouse = Callable[[], Awaitable[None]]
+
+
+class Queue:
+    """Where jobs are put for whichever `kinestream jobs` comes first; `redis` stays the caller's."""
+
+    def __init__(self, redis: Redis, keys: Keys | None = None) -> None:
+        self._keys = keys or Keys()
+        self._arq = _arq(redis, _videos(self._keys))
+
+    async def put(self, job_id: str, attempt: int) -> bool:
+        """Let somebody work on a job; false if its attempt is in the queue, or being worked on, already."""
+        arq_id = self._arq_id(job_id, attempt)
+        return await self._arq.enqueue_job("run_job", job_id, _job_id=arq_id) is not None
+
+    async def has(self, job_id: str, attempt: int) -> bool:
+        """Whether arq knows of the attempt."""
+        return bool(await self._arq.exists(job_key_prefix + self._arq_id(job_id, attempt)))
+
+    async def put_chore(self, name: str, argument: Any, at: datetime.datetime | None = None) -> None:
+        """Let a chore be done, now or at a time."""
+        await self._arq.enqueue_job(name, argument, _queue_name=_house(self._keys), _defer_until=at)
+
+    def _arq_id(self, job_id: str, attempt: int) -> str:
+        return f"{self._keys.prefix}:{job_id}:{attempt}"
+
+
+async def serve(
+    url: str,
+    *,
+    keys: Keys,
+    run_job: RunJob,
+    chores: Mapping[str, Chore],
+    keep_house: KeepHouse,
+    max_jobs: int,
+    stop: asyncio.Event,
+) -> None:
+    """Work on jobs until `stop` is set, `max_jobs` at a time, do `chores` that are asked for, and keep house.
+
+    Jobs that are not over then are cancelled, and go on at whoever else serves. Raises what is a bug; Redis
+    being away is waited out.
+    """
+
+    async def job(context: dict[str, Any], job_id: str) -> None:
+        mark = in_progress_key_prefix + context["job_id"]
+        renewing = asyncio.create_task(_renew(context["redis"], mark))
+        try:
+            await run_job(job_id)
+        finally:
+            await cancel(renewing)
+
+    async def house(context: dict[str, Any]) -> None:
+        await keep_house()
+
+    async with connect(url) as jobs, connect(url) as control:
+        run = func(job, name="run_job", timeout=_LONGEST_S, keep_result=0, max_tries=_TRIES)  # type: ignore[arg-type]
+        videos = _worker(jobs, _videos(keys), [run], max_jobs=max_jobs)
+        videos.in_progress_timeout_s = LEASE_S
+        asked = [func(_chore(do), name=name, timeout=60, keep_result=0) for name, do in chores.items()]
+        # The name is a key of arq's, for all who share this Redis.
+        rounds = cron(
+            house,  # type: ignore[arg-type]
+            name=f"cron:{keys.prefix}:house",
+            second=set(range(0, 60, _HOUSE_S)),
+            timeout=60,
+            keep_result=0,
+            run_at_startup=True,
+        )
+        house_keeper = _worker(control, _house(keys), asked, cron_jobs=[rounds])
+        serving = [asyncio.create_task(_loop(worker, stop)) for worker in (videos, house_keeper)]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({*serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for loop in serving:
+                if loop.done():
+                    loop.result()
+        finally:
+            await cancel(stopping, *serving)
+            for worker in (videos, house_keeper):
+                await _close(worker)
+
+
+def _chore(do: Chore) -> Any:
+    async def chore(context: dict[str, Any], argument: Any) -> None:
+        await do(argument)
+
+    return chore
+
+
+async def _loop(worker: Worker, stop: asyncio.Event) -> None:
+    """Let arq poll; its tasks go on while its loop is begun anew."""
+    while not stop.is_set():
+        try:
+            await worker.async_run()
+        except Exception as error:
+            if not is_away(error):
+                raise
+            await through_outages(worker.pool.ping, what="looking for jobs", stop=stop)
+
+
+async def _renew(redis: Redis, mark: str) -> None:
+    """Keep arq from running the job elsewhere."""
+    while True:
+        await asyncio.sleep(_RENEW_S)
+        await through_outages(
+            lambda: redis.set(mark, b"1", px=round(1000 * LEASE_S)), what="renewing the mark of a job"
+        )
+
+
+async def _close(worker: Worker) -> None:
+    """Cancel what it works on, and wait until arq knows. If Redis is away, marks run out."""
+    tasks = [*worker.tasks.values()]
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=LEASE_S / 3)
+    worker.tasks.clear()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LEASE_S / 3):
+            try:
+                await worker.close()
+            except Exception as error:
+                if not is_away(error):
+                    raise
+
+
+def _worker(redis: Redis, queue: str, functions: list[Function], **options: Any) -> Worker:
+    return Worker(
+        functions,
+        queue_name=queue,
+        redis_pool=_arq(redis, queue),
+        handle_signals=False,
+        poll_delay=_POLL_S,
+        keep_result=0,
+        health_check_interval=LEASE_S,
+        job_serializer=pack,
+        job_deserializer=unpack,
+        log_results=False,
+        **options,
+    )
+
+
+def _arq(redis: Redis, queue: str) -> ArqRedis:
+    """arq's client on the connections of ours."""
+    return ArqRedis(
+        pool_or_conn=redis.connection_pool,
+        job_serializer=pack,
+        job_deserializer=unpack,
+        default_queue_name=queue,
+        expires_extra_ms=_EXPIRES_MS,
+    )
+
+
+def _videos(keys: Keys) -> str:
+    return f"{keys.job_queue}:videos"
+
+
+def _house(keys: Keys) -> str:
+    return f"{keys.job_queue}:house"
