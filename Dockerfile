@@ -48,15 +48,15 @@ RUN python -m pip wheel --no-deps --wheel-dir /wheels . \
     && python -m pip --python /opt/kinestream/bin/python install --no-deps /wheels/*.whl
 
 
-# What both images have in common. /models is the cache of downloaded models; a volume that is mounted there for the
-# first time takes over its owner.
+# What both images have in common. /models is the cache of downloaded models, /outputs has the results of jobs; a volume
+# that is mounted there for the first time takes over its owner.
 FROM ${BASE} AS runtime
 LABEL org.opencontainers.image.title="Kinestream" \
       org.opencontainers.image.description="Camera feeds to human poses over Redis streams" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 kinestream \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin kinestream \
-    && install --directory --owner=kinestream --group=kinestream /models
+    && install --directory --owner=kinestream --group=kinestream /models /outputs
 # Output is not held back, and nothing is written beside the code: pip has compiled it.
 ENV PATH=/opt/kinestream/bin:$PATH \
     PYTHONUNBUFFERED=1 \

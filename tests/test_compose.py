@@ -18,7 +18,7 @@ import yaml
 from composefile import ROOT, compose_file, variables
 
 FILES = ["compose.yaml", "compose.gpu.yaml"]
-OURS = ["worker", "ingest", "watch"]
+OURS = ["worker", "ingest", "jobs", "watch"]
 GUIDE = ROOT / "docs" / "deploy.md"
 
 
@@ -65,6 +65,8 @@ VARIABLES: list[dict[str, str]] = [
         "KINESTREAM_MODEL": "rtmo-m",
         "KINESTREAM_THREADS": "4",
         "KINESTREAM_OFFLINE": "1",
+        "KINESTREAM_VIDEOS_FOLDER": "/srv/videos",
+        "KINESTREAM_KEEP": "12h",
         "KINESTREAM_REDIS_MAXMEMORY": "256mb",
         "KINESTREAM_REDIS_MEM_LIMIT": "512m",
         "KINESTREAM_REDIS_APPENDONLY": "no",

@@ -13,10 +13,10 @@ import os
 import re
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -38,7 +38,10 @@ may die, and another one load its model, more than once.
 
 @click.command(short_help="Analyse every frame of a video file.")
 @click.argument("video", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write to.")
+@click.option(
+    "--submit", is_flag=True, help="Hand it in as a job for `kinestream jobs`, and print the job's name."
+)
 @click.option("--model", default="rtmo-s", show_default=True, metavar="NAME|FILE", help="As for `worker`.")
 @click.option("--device", default="auto", show_default=True, help="As for `worker`.")
 @click.option("--engine", metavar="NAME", help="As for `worker`.")
@@ -58,7 +61,8 @@ may die, and another one load its model, more than once.
 )
 def process(
     video: Path,
-    output: Path,
+    output: Path | None,
+    submit: bool,
     model: str,
     device: str,
     engine: str | None,
@@ -77,10 +81,17 @@ def process(
     \b
     kinestream process jump.mp4 -o jump
     kinestream process jump.mp4 -o jump --model rtmo-m --every 2
+    kinestream process jump.mp4 --submit
     """
+    if submit:
+        _submit(video, redis_url, every=every, max_side=max_side, annotate=annotate)
+        return
+    if output is None:
+        raise UsageError("say where the results go (-o FOLDER), or hand the video in as a job (--submit)")
     from kinestream.embedded import EmbeddedRedis, find_redis_url
     from kinestream.modelchoice import settled_model
     from kinestream.overview import sum_line
+    from kinestream.posesfile import poses_file
     from kinestream.video import probe_video
 
     info = probe_video(video)  # a file that is no video ends the command before anything else happens
@@ -90,7 +101,7 @@ def process(
         ingest += ["--max-side", str(max_side)]
     frames = -(-info.frames // every) if info.frames else None
     with contextlib.ExitStack() as stack:
-        poses = stack.enter_context(_poses_file(output))
+        poses = stack.enter_context(poses_file(output))
         work = ["worker", "--model", settled_model(model), "--device", device]
         if engine:
             work += ["--engine", engine]
@@ -104,6 +115,21 @@ def process(
         _annotate(video, output, damaged=source_code != 0)
     if source_code:
         raise KinestreamError(f"{video} was not read to its end; {output} holds what there was")
+
+
+def _submit(video: Path, redis_url: str | None, *, annotate: bool, **options: Any) -> None:
+    """Hand the video in; raises `UsageError` for options that are the business of those who do the job."""
+    context = click.get_current_context()
+    given = [
+        name
+        for name in ("output", "model", "device", "engine", "workers")
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise UsageError(f"--{given[0]} is not for --submit: whoever does the job has its own")
+    from kinestream.commands.job import hand_in
+
+    hand_in(redis_url, str(video), outputs=("jsonl", "video") if annotate else ("jsonl",), **options)
 
 
 async def _process(
@@ -197,35 +223,6 @@ async def _write(
             )
         lines.write(json.dumps(result.as_dict()) + "\n")
         progress(result.frames)
-
-
-@contextlib.contextmanager
-def _poses_file(output: Path) -> Iterator[TextIO]:
-    """A file that becomes OUTPUT/poses.jsonl if the block ends well; if not, nothing is left of it.
-
-    Raises `UsageError` if it cannot be written there.
-    """
-    from kinestream.partfile import open_part, part_of
-
-    poses = output / "poses.jsonl"
-    is_new = not output.exists()
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write to {output}: {error.strerror}") from error
-    try:
-        with open_part(poses) as lines:
-            try:
-                yield lines
-                part_of(poses).replace(poses)
-            except BaseException:
-                part_of(poses).unlink()
-                raise
-    except BaseException:
-        with contextlib.suppress(OSError):  # somebody else has put something there
-            if is_new:
-                output.rmdir()
-        raise
 
 
 def _annotate(video: Path, output: Path, *, damaged: bool) -> None:
