@@ -24,18 +24,22 @@ from kinestream.errors import (
 from kinestream.keys import Keys
 
 if TYPE_CHECKING:
+    from kinestream.bundles import subscribe_bundles
+    from kinestream.bundling import Bundle, Member
     from kinestream.messages import ANY_CAMERA, Frame, Person, PoseResult
     from kinestream.redis import connect
     from kinestream.subscriber import current_cursor, subscribe
 
 __all__ = [
     "ANY_CAMERA",
+    "Bundle",
     "DeliveryError",
     "EngineError",
     "Fenced",
     "Frame",
     "Keys",
     "KinestreamError",
+    "Member",
     "MessageError",
     "ModelError",
     "Person",
@@ -48,16 +52,20 @@ __all__ = [
     "connect",
     "current_cursor",
     "subscribe",
+    "subscribe_bundles",
 ]
 
 _HOMES = {
     "ANY_CAMERA": "messages",
+    "Bundle": "bundling",
     "Frame": "messages",
+    "Member": "bundling",
     "Person": "messages",
     "PoseResult": "messages",
     "connect": "redis",
     "current_cursor": "subscriber",
     "subscribe": "subscriber",
+    "subscribe_bundles": "bundles",
 }
 """Names whose modules are imported when they are first used: redis-py alone takes 0.1 s, and `kinestream
 --help`
