@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from delivering import Delivery
 from kinestream.errors import RedisUnavailable, SourceError, UsageError
 from kinestream.keys import Keys
-from kinestream.messages import Lane, PoseResult
+from kinestream.messages import Frame, Lane, PoseResult
 from kinestream.redis import connect
 from kinestream.video import VideoWriter
 from kinestream_ingest import progress
@@ -103,6 +103,17 @@ def test_options_reach_the_producer(own_server: Callable[..., Server], film: Pat
     assert len(entry[1][b"frame"]) < 1500
 
 
+def test_a_region_of_the_upright_picture_is_sent(own_server: Callable[..., Server], film: Path) -> None:
+    server = own_server()
+    options = ["--camera", "hall", "--rotate", "90", "--region", "50%,25% 100%,25% 100%,100% 50%,100%"]
+    code, _, err = finish(start(server, str(film), *options))
+    assert (code, err) == (0, [])
+    [(_, fields), *_] = ask(server, "XRANGE", Keys().frames("hall"), "-", "+")  # type: ignore[misc]
+    frame = Frame.unpack(fields[b"frame"])
+    assert (frame.width, frame.height, frame.view) == (48, 64, (24, 16, 24, 48))
+    assert frame.encoded_size() == (24, 48)
+
+
 @pytest.mark.parametrize("words", [["none.mp4"], ["rtsp://user:secret@camera"], ["testcard://?athletes=99"]])
 def test_a_bad_source_is_one_line_and_leaves_nothing_behind(
     own_server: Callable[..., Server], words: list[str]
@@ -124,6 +135,14 @@ def test_a_bad_source_is_one_line_and_leaves_nothing_behind(
         ([CARD, "--max-fps", "0"], UsageError, "max-fps must be more than 0"),
         ([CARD, "--max-side", "1"], UsageError, "max-side must be at least 16"),
         ([CARD, "--quality", "101"], UsageError, "quality must be 1 to 100"),
+        ([CARD, "--rotate", "45"], UsageError, "rotate must be 0, 90, 180 or 270, got 45"),
+        ([CARD, "--region", "1,2,3"], UsageError, "a region is a box X,Y,WIDTH,HEIGHT or a polygon"),
+        (
+            [CARD, "--region", "0,0,321,100"],
+            UsageError,
+            "goes to 321,100, and the upright picture is 320x180",
+        ),
+        ([CARD, "--rotate", "90", "--region", "0,0,181,99"], UsageError, "the upright picture is 180x320"),
         ([CARD, "--redis", "http://localhost"], UsageError, "Redis URL"),
     ],
 )

@@ -25,6 +25,8 @@ from kinestream.errors import (
 from kinestream.keys import Keys
 
 if TYPE_CHECKING:
+    from kinestream.bundles import subscribe_bundles
+    from kinestream.bundling import Bundle, Member
     from kinestream.jobs.client import Job, submit
     from kinestream.messages import ANY_CAMERA, Frame, Person, PoseResult
     from kinestream.redis import connect
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANY_CAMERA",
+    "Bundle",
     "DeliveryError",
     "EngineError",
     "Fenced",
@@ -40,6 +43,7 @@ __all__ = [
     "JobFailed",
     "Keys",
     "KinestreamError",
+    "Member",
     "MessageError",
     "ModelError",
     "Person",
@@ -53,11 +57,14 @@ __all__ = [
     "current_cursor",
     "submit",
     "subscribe",
+    "subscribe_bundles",
 ]
 
 _HOMES = {
     "ANY_CAMERA": "messages",
+    "Bundle": "bundling",
     "Frame": "messages",
+    "Member": "bundling",
     "Person": "messages",
     "PoseResult": "messages",
     "Job": "jobs.client",
@@ -65,6 +72,7 @@ _HOMES = {
     "submit": "jobs.client",
     "current_cursor": "subscriber",
     "subscribe": "subscriber",
+    "subscribe_bundles": "bundles",
 }
 """Names whose modules are imported when they are first used: redis-py alone takes 0.1 s, and `kinestream
 --help`

@@ -50,6 +50,20 @@ _SHOWN_RUNS = 10
 @click.option("--max-side", type=int, metavar="PX", help="Shrink pictures whose longer side is longer.")
 @click.option("--quality", type=int, metavar="Q", help="JPEG quality, 1 to 100 [default: 85].")
 @click.option(
+    "--rotate",
+    type=int,
+    default=0,
+    metavar="DEG",
+    help="Degrees clockwise that turn the pictures upright: 0, 90, 180 or 270.",
+)
+@click.option(
+    "--region",
+    "region_text",
+    metavar="REGION",
+    help="Send only this part of the upright picture: a box X,Y,WIDTH,HEIGHT, or a polygon X,Y X,Y X,Y…, in "
+    "pixels, or with % behind every number. Results stay in pixels of the whole picture.",
+)
+@click.option(
     "--realtime/--no-realtime",
     default=None,
     help="Play a file as fast as it was filmed, or as fast as it can be read. A test card keeps its frame "
@@ -85,6 +99,8 @@ def ingest(
     max_fps: float | None,
     max_side: int | None,
     quality: int | None,
+    rotate: int,
+    region_text: str | None,
     realtime: bool | None,
     reconnect: bool | None,
     timeout_s: float | None,
@@ -129,16 +145,20 @@ def ingest(
       kinestream ingest jump.mp4 --lane live                   played as if it were a camera
       kinestream ingest 'testcard://?motion=walk' --camera hall
       kinestream ingest rtsp://192.168.1.20/stream1 --camera door --max-fps 15
+      kinestream ingest rtsp://192.168.1.21/1 --rotate 90 --region 0%,50%,100%,50%     mounted sideways
     """
     import asyncio
 
     from kinestream.keys import check_camera
+    from kinestream.region import parse_region
     from kinestream_ingest.encoder import QUALITY, Encoder
+    from kinestream_ingest.framing import Framing
     from kinestream_ingest.pacing import Thinning
     from kinestream_ingest.sources import TIMEOUT_S, open_source
 
     thinning = Thinning(every=every, max_fps=max_fps)
-    encoder = Encoder(quality=QUALITY if quality is None else quality, max_side=max_side)
+    framing = Framing(None if region_text is None else parse_region(region_text), rotate=rotate)
+    encoder = Encoder(quality=QUALITY if quality is None else quality, max_side=max_side, framing=framing)
     if camera is not None:
         check_camera(camera)
     if timeout_s is not None and not 0 < timeout_s < float("inf"):
@@ -182,6 +202,7 @@ async def _ingest(
         source = await opened(open_it, stop)
         if source is None:
             return
+        encoder.check(source)
         if reconnect and not source.returns:
             raise UsageError(f"--reconnect is for cameras; {source.description} is read once")
         its_lane: Lane = lane or ("live" if source.live else "every-frame")

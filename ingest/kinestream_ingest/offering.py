@@ -217,7 +217,7 @@ class Offering:
             media_time_s=captured.media_time_s,
             width=image.width,
             height=image.height,
-            view=(0, 0, image.width, image.height),
+            view=image.view,
             codec="jpeg",
             data=image.data,
             lane=self.lane,
