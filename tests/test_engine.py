@@ -41,7 +41,7 @@ def test_an_engine_says_what_came_up(tmp_path: Path) -> None:
     assert fixed.description == "rtmo net-b on CPUExecutionProvider, 1 thread, batch 4, 640x640"
 
 
-@pytest.mark.parametrize("model", PACKAGED)
+@pytest.mark.parametrize("model", sorted({*PACKAGED} - {"null"}))
 def test_packaged_models_need_no_path(model: str) -> None:
     engine = open_engine(model)
     assert f"batch {'1' if 'fixed' in model else 'dynamic'}, 640x640" in engine.description

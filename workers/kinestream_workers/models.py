@@ -26,8 +26,12 @@ then is not lost."""
 NAMED_S = 1800.0
 """What a model that was asked for by its name may take: the largest one over a slow line."""
 
-PACKAGED = {"testcard": "testcard-dynamic.onnx", "testcard-fixed": "testcard-fixed.onnx"}
-"""Models that need no download: the test card's graph, its batch axis dynamic or fixed at 1."""
+PACKAGED = {
+    "testcard": "testcard-dynamic.onnx",
+    "testcard-fixed": "testcard-fixed.onnx",
+    "null": "null.null",
+}
+"""Models that need no download: the test card's graph, its batch axis dynamic or fixed at 1; and no model."""
 
 GRAPHS = Path(__file__).parent / "graphs"
 

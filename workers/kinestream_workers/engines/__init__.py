@@ -18,10 +18,11 @@ from kinestream_workers.models import resolve_model
 
 if TYPE_CHECKING:  # so that mypy holds ours to the protocol
     from kinestream_workers.engines.mediapipe import MediapipeEngine
+    from kinestream_workers.engines.null import NullEngine
     from kinestream_workers.engines.rtmo import RtmoEngine
     from kinestream_workers.engines.timed import TimedEngine
 
-    _OURS: tuple[type[Engine], ...] = (RtmoEngine, MediapipeEngine, TimedEngine)
+    _OURS: tuple[type[Engine], ...] = (RtmoEngine, MediapipeEngine, TimedEngine, NullEngine)
 
 __all__ = ["Engine", "EngineOptions", "Image", "engine_class", "engine_names", "open_engine", "warm_up"]
 
