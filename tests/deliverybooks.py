@@ -42,6 +42,7 @@ class RunBook:
     state: str = "open"
     produced: int = 0
     fenced: bool = False
+    priority: int = 0
     counts: Counter[str] = field(default_factory=Counter)
 
     def count(self, status: str, cause: str, frames: int) -> None:

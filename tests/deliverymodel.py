@@ -30,7 +30,7 @@ class Model:
         self.locked = False
         self.full = False
 
-    def begin(self, camera: str, number: int, lane: Lane) -> None:
+    def begin(self, camera: str, number: int, lane: Lane, priority: int = 0) -> None:
         """A new run with this number."""
         self._need_memory()
         at = self.cameras[camera]
@@ -40,7 +40,12 @@ class Model:
             before.state, before.fenced = "ended", True
         at.newest, at.group = number, True
         self.active.add(camera)
-        self.runs[camera, number] = RunBook(lane)
+        self.runs[camera, number] = RunBook(lane, priority=priority)
+
+    def wishes(self, camera: str) -> tuple[str, int]:
+        """Lane and priority of its newest run, as far as Redis remembers it."""
+        book = self.runs.get((camera, self.cameras[camera].newest), RunBook(""))
+        return book.lane or "live", book.priority
 
     def close(self, camera: str, run: int) -> None:
         """The next producer fenced this run and died before it began its own."""
@@ -121,10 +126,29 @@ class Model:
         book.state = "ended"
         self._leave_if_over(camera)
 
-    def take(self, worker: str, order: Sequence[str], room: int) -> list[tuple[str, Name, int]]:
+    def take(
+        self, worker: str, order: Sequence[str], room: int, ranks: Sequence[int] = (), owed: int = 0
+    ) -> list[tuple[str, Name, int]]:
         """Take up to `room` frames: camera, name, deliveries."""
+        rank_of = dict(zip(order, ranks or [1] * len(order), strict=True))
+        asking = [rank_of[camera] for camera in order if self._for_anybody(camera)]
+        behind = [camera for camera in order if asking and rank_of[camera] > min(asking)]
         taken: list[tuple[str, Name, int]] = []
-        asked = list(order)
+        while owed > 0:
+            before = len(taken)
+            for camera in behind:
+                if owed > len(taken) - before:
+                    taken += self._take_from(camera, worker, 1)
+            owed -= len(taken) - before
+            if len(taken) == before:
+                break
+        for rank in sorted({*rank_of.values()}):
+            same = [camera for camera in order if rank_of[camera] == rank]
+            taken += self._take_fairly(same, worker, room - len(taken))
+        return taken
+
+    def _take_fairly(self, asked: list[str], worker: str, room: int) -> list[tuple[str, Name, int]]:
+        taken: list[tuple[str, Name, int]] = []
         while room and asked:
             more = []
             for i, camera in enumerate(asked):
@@ -136,6 +160,11 @@ class Model:
                     more.append(camera)
             asked = more
         return taken
+
+    def _for_anybody(self, camera: str) -> bool:
+        """Whether it has frames that may be taken."""
+        at = self.cameras[camera]
+        return bool(at.waiting()) or any(holding.owner == "returned" for holding in at.held.values())
 
     def _take_from(self, camera: str, worker: str, most: int) -> list[tuple[str, Name, int]]:
         at = self.cameras[camera]

@@ -27,6 +27,7 @@ CAMERAS = ["a", "b", "c"]
 LIMITS = Limits(live_room=2, every_frame_room=3, lease_ms=HOUR_MS // 2)
 
 LANES: list[Lane] = ["live", "every-frame"]
+PRIORITIES = [0, 0, 1]
 YES_OR_NO = [True, False]
 AGES = [0, 0, 0, 1, 2]
 """Of a producer: mostly the newest one acts, sometimes one before it."""
@@ -101,8 +102,9 @@ class Producers(RuleBasedStateMachine):
         fault=[*KINDS, DIES_IN_BETWEEN],
         race=YES_OR_NO,
         again=YES_OR_NO,
+        priority=PRIORITIES,
     )
-    def begin(self, camera: str, lane: Lane, fault: str, race: bool, again: bool) -> None:
+    def begin(self, camera: str, lane: Lane, fault: str, race: bool, again: bool, priority: int = 0) -> None:
         """Begin a run, or try again to; perhaps the run before is offered a frame at the same time."""
         self.agreed = False
         newest = self.model.cameras[camera].newest
@@ -113,7 +115,9 @@ class Producers(RuleBasedStateMachine):
         self.faults.next = fault
         if race and self.runs[camera]:
             self.faults.race = lambda: self.offer_meanwhile(self.runs[camera][-1])
-        did, run = self.run(done(self.delivery.begin(lane, camera, token=token, after=used)))
+        did, run = self.run(
+            done(self.delivery.begin(lane, camera, token=token, after=used, priority=priority))
+        )
         self.faults.next, self.faults.race = "", None
         number = int(self.run(self.delivery.redis.hget(self.delivery.keys.cameras, camera)) or 0)
 
@@ -128,7 +132,7 @@ class Producers(RuleBasedStateMachine):
             self.model.close(camera, newest)
         else:
             assert number > used
-            self.model.begin(camera, number, lane)
+            self.model.begin(camera, number, lane, priority)
             self.tokens[camera, number] = token
         if isinstance(run, Run):
             assert run.number == number and fault != "reply lost"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import os
-from collections import Counter
 from collections.abc import Callable
 from random import Random
 
@@ -58,21 +57,30 @@ class Pipeline(Producers):
         self.seen = Seen()
         self.workers = {name: delivery.worker(name) for name in WORKERS}
         self.known: dict[str, list[Held]] = {name: [] for name in WORKERS}
-        self.turns: Counter[str] = Counter()
         self.saved: tuple[dict[bytes, bytes], Model] = {}, copy.deepcopy(self.model)
 
     @step(OFTEN, worker=WORKERS, order=some_cameras, room=range(1, 7), fault=KINDS)
     def take(self, worker: str, order: list[str], room: int, fault: str) -> None:
         """Take what there is room for; of a lost reply the worker knows nothing."""
-        turn = self.turns[worker] % len(order)
-        self.turns[worker] += 1
-        rotated = [*order[turn:], *order[:turn]]
+        consumer = self.workers[worker]
+        plan = consumer.turns.plan(order, consumer.wishes, room)  # that it is a fair one: `test_turns.py`
         answer = self.both(
-            self.workers[worker].take(order, room),
-            lambda: self.model.take(worker, rotated, room),
+            consumer.take(order, room),
+            lambda: self.model.take(worker, plan.cameras, room, plan.ranks, plan.owed),
             fault,
         )
         self.known[worker] += answer if isinstance(answer, list) else []
+
+    @step(SOMETIMES, worker=WORKERS, fault=KINDS)
+    def look(self, worker: str, fault: str) -> None:
+        """See which cameras there are, and what they wish."""
+        self.both(self.workers[worker].cameras(), lambda: sorted(self.model.active), fault)
+        if not fault:
+            known = {
+                camera: (wishes.lane, wishes.priority)
+                for camera, wishes in self.workers[worker].wishes.items()
+            }
+            assert known == {camera: self.model.wishes(camera) for camera in self.model.active}
 
     @step(RARELY, worker=WORKERS, order=some_cameras)
     def wait(self, worker: str, order: list[str]) -> None:

@@ -13,9 +13,11 @@ from redis.asyncio import Redis
 
 from delivering import Delivery, frame, outcome, seqs
 from kinestream.delivery import Limits
+from kinestream.errors import UsageError
 from kinestream.groupconsumer import Held, Outcome
 from kinestream.keys import Keys
 from kinestream.messages import Frame, PoseResult
+from kinestream.turns import Wishes
 
 
 @pytest.fixture
@@ -45,6 +47,42 @@ async def test_take_begins_one_camera_further_each_time(delivery: Delivery) -> N
         await delivery.offer(await delivery.begin("every-frame", camera), 0, 1)
     worker = delivery.worker()
     assert [(await worker.take(["a", "b", "c"], 1))[0].camera for _ in range(6)] == ["a", "b", "c"] * 2
+
+
+async def test_a_worker_learns_how_each_camera_wants_to_be_served(delivery: Delivery) -> None:
+    await delivery.begin("every-frame", "film")
+    await delivery.begin("live", "coach", priority=9, max_age_ms=250)
+    worker = delivery.worker()
+    assert await worker.cameras() == ["coach", "film"]
+    assert worker.wishes == {
+        "film": Wishes(lane="every-frame"),
+        "coach": Wishes(priority=9, max_age_ms=250),
+    }
+    assert [worker.age_limit_ms(camera) for camera in ("coach", "film", "unknown")] == [250, None, None]
+    await delivery.begin("live", "coach")
+    await worker.cameras()
+    assert worker.wishes["coach"] == Wishes(), "they are those of the newest run"
+    for wrong in ({"priority": 10}, {"max_age_ms": 0}):
+        with pytest.raises(UsageError):
+            await delivery.begin("live", "coach", **wrong)
+
+
+async def test_take_goes_by_rank_and_leaves_a_floor_to_those_behind(delivery: Delivery) -> None:
+    delivery.limits = Limits(live_room=64)
+    cameras = ["first", "live", "upload"]
+    await delivery.offer(await delivery.begin("every-frame", "upload"), *range(40))
+    await delivery.offer(await delivery.begin("live", "live"), *range(40))
+    await delivery.offer(await delivery.begin("live", "first", priority=1), *range(14))
+    worker = delivery.worker()
+    await worker.cameras()
+    shares = [Counter(one.camera for one in await worker.take(cameras, 8)) for _ in range(4)]
+    assert shares == [
+        {"first": 7, "live": 1},
+        {"first": 7, "upload": 1},
+        {"live": 7, "upload": 1},
+        {"live": 7, "upload": 1},
+    ]
+    assert await worker.take(cameras, 1), "a room of one has no room for both, and goes to the first"
 
 
 async def test_taken_frames_carry_their_bytes_and_how_long_they_waited(delivery: Delivery) -> None:

@@ -122,3 +122,14 @@ async def test_a_frame_that_grew_old_behind_a_slow_batch_is_not_inferred(redis: 
         results = await wait_for_records(redis, keys, 2)
     assert [(result.seq, result.status) for result in results] == [(0, "ok"), (1, "stale")]
     assert engine.batches == [[10]]
+
+
+async def test_a_camera_may_wish_for_an_age_limit_of_its_own(redis: Redis, keys: Keys) -> None:
+    """Two frames of the same age: the coach's camera is of no use after 1 ms, the other one for a minute."""
+    for camera, wishes in (("coach", {"max_age_ms": 1}), ("hall", {"max_age_ms": 60_000})):
+        run = await begin_run(redis, keys, camera, "live", **wishes)
+        await run.offer(frame(run, 0))
+    await asyncio.sleep(0.01)
+    async with working(redis, keys, ScriptedEngine(), max_age_ms=5000):
+        results = await wait_for_records(redis, keys, 2)
+    assert {result.camera: result.status for result in results} == {"coach": "stale", "hall": "ok"}

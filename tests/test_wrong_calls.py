@@ -28,7 +28,8 @@ def begin(keys: Keys, *, run: str = RUN, before: str = "", frames: str = "") -> 
     names = [keys.cameras, keys.active, keys.results, keys.frames("cam"), keys.ledger("cam", int(run))]
     names.append(keys.ledger("cam", int(before or 0)))
     end = PoseResult(camera="cam", run=int(before or 1), seq=int(frames or 0), status="end").pack()
-    return names, ["cam", run, before, frames, end, "60", TOKEN, "every-frame", "", "300000", "1000000"]
+    arguments = ["cam", run, before, frames, end, "60", TOKEN, "every-frame", "", "300000", "1000000"]
+    return names, [*arguments, "3", "250"]
 
 
 def offer(keys: Keys, seq: str) -> Call:
@@ -75,6 +76,9 @@ RIGHT = {
     "finish": lambda keys: finish(keys, "2"),
 }
 
+WITHOUT_WISHES = {"begin": {11}}
+"""As many arguments a program gives that was written before cameras had priorities."""
+
 NO_NUMBERS = ["", "x", "-1", "1.5", "1e3", "0x10", " 2", "02", "9007199254740992", "9" * 400, b"\xff\r\n"]
 
 
@@ -87,7 +91,7 @@ async def test_the_right_calls_that_are_spoilt_below_are_taken(delivery: Deliver
 @pytest.mark.parametrize("name", RIGHT)
 async def test_too_few_and_too_many(delivery: Delivery, name: str) -> None:
     names, arguments = RIGHT[name](delivery.keys)
-    for count in range(len(arguments)):
+    for count in {*range(len(arguments))} - WITHOUT_WISHES.get(name, set()):
         told = await refused(delivery, name, (names, arguments[:count]))
         wanted = f"{len(names)} keys and {len(arguments)} arguments are wanted"
         assert told == f"BADCALL {wanted}, got {len(names)} and {count}"
@@ -110,7 +114,9 @@ async def test_no_number_where_one_is_wanted(delivery: Delivery, name: str, plac
             assert len(told) < 200 and told.isprintable()
 
 
-@pytest.mark.parametrize(("name", "places"), [("begin", (3, 4)), ("offer", (10,)), ("finish", (7, 10))])
+@pytest.mark.parametrize(
+    ("name", "places"), [("begin", (3, 4, 12, 13)), ("offer", (10,)), ("finish", (7, 10))]
+)
 async def test_neither_a_number_nor_nothing(delivery: Delivery, name: str, places: tuple[int, ...]) -> None:
     for place in places:
         for text in NO_NUMBERS[1:]:
@@ -150,6 +156,36 @@ async def test_an_unknown_camera_is_told_so(delivery: Delivery) -> None:
         names = [key.replace("cam", "other") if "cameras" not in key else key for key in names]
         assert await call(delivery.redis, name, (names, ["other", *arguments[1:]])) == [b"lost", 0]
     assert await delivery.everything() == before
+
+
+@pytest.mark.parametrize("count", [11, 13])
+async def test_a_begin_without_wishes_is_taken(every_redis: Redis, keys: Keys, count: int) -> None:
+    names, arguments = begin(keys)
+    arguments[11:] = ["", ""]
+    assert await call(every_redis, "begin", (names, arguments[:count])) == b"ok"
+    ledger = await read_ledger(every_redis, "cam", int(RUN), keys=keys)
+    assert ledger is not None and (ledger.priority, ledger.max_age_ms) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("priority", "max_age_ms", "what"),
+    [("10", "250", "a priority is 0 to 9"), ("3", "0", "an age limit is at least 1 ms")],
+)
+async def test_wishes_that_are_none(delivery: Delivery, priority: str, max_age_ms: str, what: str) -> None:
+    names, arguments = RIGHT["begin"](delivery.keys)
+    arguments[11:] = [priority, max_age_ms]
+    assert what in await refused(delivery, "begin", (names, arguments))
+
+
+async def test_a_take_with_ranks_for_some_of_the_streams(delivery: Delivery) -> None:
+    names = [delivery.keys.frames("cam"), delivery.keys.frames("other")]
+    for arguments in (["w"], ["w", "2", "0"], ["w", "2", "0", "1"], ["w", "2", "0", "1", "1", "1"]):
+        assert "a rank for each of 2 streams" in await refused(delivery, "take", (names, arguments))
+
+
+async def test_a_take_without_ranks_is_one_of_equals(delivery: Delivery) -> None:
+    """As a program does it that was written before cameras had priorities."""
+    await take(delivery)
 
 
 async def test_lanes_that_are_none(delivery: Delivery) -> None:

@@ -11,8 +11,12 @@ offer      The producer hands over a frame. Frames that no worker has taken yet 
            `every-frame` producer is told `full` and tries again. A jump in seq must come with its cause and
            becomes one dropped record. A producer that is told `lost` has been acknowledged more than Redis
            remembers: it ends that run with what is lost, and begins a new one.
-take       A worker takes as many frames as it has room for, in fair shares of the cameras. A taken frame is
-           *held*: listed under the worker's name with a lease.
+look       About once a second, a worker reads which cameras there are, and how each wants to be served.
+take       A worker takes as many frames as it has room for. Cameras of a higher priority are served first, at
+           equal priority the live ones, in fair shares among equals; every-frame cameras get all that these
+           leave. But whoever stands behind others is never starved: of every 8 frames that a worker takes,
+           one is *owed* to them (`turns.py`). A taken frame is *held*: listed under the worker's name with a
+           lease.
 renew      A worker renews the leases of what it still works on. A worker that is dead or frozen does not.
 sweep      Whichever worker comes first moves frames whose lease ran out to `returned`. That costs the frame
            one lease of waiting, and counts as one delivery.
@@ -52,7 +56,19 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
-SCRIPTS = ("begin", "offer", "take", "renew", "hand_back", "leave", "sweep", "commit", "finish", "ledger")
+SCRIPTS = (
+    "begin",
+    "offer",
+    "look",
+    "take",
+    "renew",
+    "hand_back",
+    "leave",
+    "sweep",
+    "commit",
+    "finish",
+    "ledger",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

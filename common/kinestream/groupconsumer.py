@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from kinestream.delivery import Limits, Scripts, untyped
+from kinestream.delivery import Limits, Scripts
 from kinestream.keys import GROUP, RETURNED, Keys
 from kinestream.messages import PoseResult, Status
+from kinestream.turns import Turns, Wishes, read_wishes
 from kinestream.workerreports import WorkerReport, publish_report, withdraw_report
 
 OUTCOMES: tuple[Status, ...] = ("ok", "stale", "failed", "dropped")
@@ -98,31 +99,40 @@ class GroupConsumer:
         self._redis = redis
         self._keys = keys or Keys()
         self._scripts = Scripts(redis)
-        self._turn = 0
+        self.wishes: Mapping[str, Wishes] = {}
+        self.turns = Turns()
 
     async def cameras(self) -> list[str]:
-        """Cameras that are running or have frames left, in alphabetical order."""
-        return sorted(camera.decode() for camera in await untyped(self._redis).smembers(self._keys.active))
+        """Cameras that are running or have frames left, in alphabetical order; their `wishes` are kept."""
+        found = await self._scripts.call("look", [self._keys.active, self._keys.cameras], [])
+        self.wishes = {camera.decode(): read_wishes(*told) for camera, *told in found}
+        return sorted(self.wishes)
+
+    def age_limit_ms(self, camera: str) -> float | None:
+        """After which a live frame of this camera is stale, if its producer wished so."""
+        wishes = self.wishes.get(camera)
+        return wishes.max_age_ms if wishes else None
 
     async def take(self, cameras: Sequence[str], room: int) -> list[Held]:
-        """Take up to `room` frames in fair shares of `cameras`; each call begins one camera further on.
+        """Take up to `room` frames of `cameras`, in the order of their ranks and turns.
 
         If the reply gets lost, the frames in it wait for one lease, since nobody knows that this worker holds
         them.
         """
         if not cameras or room < 1:
             return []
-        start = self._turn % len(cameras)
-        self._turn += 1
-        order = [*cameras[start:], *cameras[:start]]
+        plan = self.turns.plan(cameras, self.wishes, room)
+        order = plan.cameras
         asked_s = time.monotonic()
         now_us, taken = await self._scripts.call(
-            "take", list(map(self._keys.frames, order)), [self.name, room]
+            "take", list(map(self._keys.frames, order)), [self.name, room, plan.owed, *plan.ranks]
         )
-        return [
+        held = [
             _held(order[stream], entry_id, packed, deliveries, _since(offered_us, now_us), asked_s)
             for stream, entry_id, deliveries, packed, offered_us in taken
         ]
+        self.turns.took(plan, (frame.camera for frame in held))
+        return held
 
     async def wait(self, cameras: Sequence[str], wait_ms: int) -> list[Held]:
         """Block until a camera has a frame that was never taken, and take it; an empty list after `wait_ms`.

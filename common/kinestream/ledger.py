@@ -21,7 +21,8 @@ class Ledger:
     """The counters of one run at one instant. `in_flight` was read from the stream, `held` of these are with
     workers.
 
-    `causes` maps `status:cause` to a number of frames, e.g. `dropped:no-room`.
+    `causes` maps `status:cause` to a number of frames, e.g. `dropped:no-room`. `priority` and `max_age_ms`
+    are what its producer wished (see `turns.py`).
     """
 
     camera: str
@@ -38,6 +39,8 @@ class Ledger:
     in_flight: int
     held: int
     causes: dict[str, int] = field(default_factory=dict)
+    priority: int = 0
+    max_age_ms: int | None = None
 
     @property
     def waiting(self) -> int:
@@ -74,6 +77,8 @@ async def read_ledger(redis: Redis, camera: str, run: int, *, keys: Keys | None 
         produced=int(fields["produced"]),
         in_flight=int(in_flight),
         held=int(held),
+        priority=int(fields.get("priority") or 0),
+        max_age_ms=int(fields["max_age_ms"]) if fields.get("max_age_ms") else None,
         causes={name: int(value) for name, value in fields.items() if ":" in name},
         **{name: int(fields.get(name, 0)) for name in COUNTS},
     )

@@ -15,6 +15,7 @@ from kinestream.delivery import Limits, Scripts, untyped
 from kinestream.errors import Fenced, RunLost, UsageError
 from kinestream.keys import Keys, check_camera
 from kinestream.messages import Frame, Lane, PoseResult
+from kinestream.turns import Wishes
 
 NO_ROOM = "no-room"
 """Cause of a live frame that gave way to a newer one; the ledger counts it under the same words (see
@@ -55,16 +56,20 @@ class Run:
         after: int = 0,
         token: str | None = None,
         if_over: bool = False,
+        priority: int = 0,
+        max_age_ms: int | None = None,
     ) -> Self:
         """Open a new run of `camera` and close the one before it.
 
         `source` is a description without credentials. The run's number is larger than every earlier one and
         than `after`, even if Redis lost its memory, since it is not smaller than Redis's clock in seconds.
         Calling again with the same `token` after a lost reply opens no second run. `if_over` leaves the run
-        before it alone. Raises `UsageError` for a camera name that is not allowed, and if that run is not
-        over.
+        before it alone. Cameras of a higher `priority`, 0 to 9, are served first when workers are short; live
+        frames older than `max_age_ms` are stale, the default is each worker's own. Raises `UsageError` for a
+        camera name, priority or age that is not allowed, and if that run is not over.
         """
         check_camera(camera)
+        wishes = Wishes(lane=lane, priority=priority, max_age_ms=max_age_ms)
         keys = keys or Keys()
         limits = limits or Limits()
         token = token or uuid.uuid4().hex
@@ -103,6 +108,8 @@ class Run:
                     lane,
                     source,
                     *limits.of_results,
+                    wishes.priority,
+                    wishes.max_age_ms or "",
                 ],
             )
             if reply == b"ok":

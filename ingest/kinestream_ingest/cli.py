@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from kinestream.turns import Wishes
     from kinestream_ingest.encoder import Encoder
     from kinestream_ingest.feed import Feed
     from kinestream_ingest.metrics import IngestMetrics
@@ -42,6 +43,19 @@ _SHOWN_RUNS = 10
     type=click.Choice(LANES),
     help="live: fresh, frames that nobody takes in time are dropped. every-frame: complete, waits until "
     "there is room [default: every-frame for files, live for cameras].",
+)
+@click.option(
+    "--priority",
+    type=int,
+    default=0,
+    metavar="N",
+    help="0 to 9: when workers are short, cameras of a higher priority are served first [default: 0].",
+)
+@click.option(
+    "--max-age-ms",
+    type=int,
+    metavar="MS",
+    help="A live frame older than this is stale, and not inferred any more [default: that of the worker].",
 )
 @click.option("--every", type=int, default=1, metavar="N", help="Take every Nth frame of the source.")
 @click.option(
@@ -95,6 +109,8 @@ def ingest(
     source: str,
     camera: str | None,
     lane: Lane | None,
+    priority: int,
+    max_age_ms: int | None,
     every: int,
     max_fps: float | None,
     max_side: int | None,
@@ -146,11 +162,13 @@ def ingest(
       kinestream ingest 'testcard://?motion=walk' --camera hall
       kinestream ingest rtsp://192.168.1.20/stream1 --camera door --max-fps 15
       kinestream ingest rtsp://192.168.1.21/1 --rotate 90 --region 0%,50%,100%,50%     mounted sideways
+      kinestream ingest 0 --camera coach --priority 1          served before all others
     """
     import asyncio
 
     from kinestream.keys import check_camera
     from kinestream.region import parse_region
+    from kinestream.turns import Wishes
     from kinestream_ingest.encoder import QUALITY, Encoder
     from kinestream_ingest.framing import Framing
     from kinestream_ingest.pacing import Thinning
@@ -161,11 +179,14 @@ def ingest(
     encoder = Encoder(quality=QUALITY if quality is None else quality, max_side=max_side, framing=framing)
     if camera is not None:
         check_camera(camera)
+    wishes = Wishes(priority=priority, max_age_ms=max_age_ms)
     if timeout_s is not None and not 0 < timeout_s < float("inf"):
         raise UsageError(f"timeout must be more than 0 seconds, got {timeout_s:g}")
     open_it = partial(open_source, source, pace=_pace(lane, realtime), timeout_s=timeout_s or TIMEOUT_S)
     with served(metrics_port, metrics_host) as telemetry:
-        work = _ingest(open_it, redis_url, camera, lane, reconnect, run_key, encoder, thinning, telemetry)
+        work = _ingest(
+            open_it, redis_url, camera, lane, wishes, reconnect, run_key, encoder, thinning, telemetry
+        )
         asyncio.run(telemetry.turning(with_heartbeat(heartbeat_file, work)))
 
 
@@ -184,6 +205,7 @@ async def _ingest(
     redis_url: str | None,
     camera: str | None,
     lane: Lane | None,
+    wishes: Wishes,
     reconnect: bool | None,
     run_key: str | None,
     encoder: Encoder,
@@ -220,6 +242,8 @@ async def _ingest(
                 thinning=thinning,
                 stop=stop,
                 run_key=run_key or "",
+                priority=wishes.priority,
+                max_age_ms=wishes.max_age_ms,
             )
             _tell(telemetry, feed, stop)
             try:

@@ -86,6 +86,8 @@ class Feed:
         keys: Keys | None = None,
         limits: Limits | None = None,
         run_key: str = "",
+        priority: int = 0,
+        max_age_ms: int | None = None,
     ) -> None:
         """`reopen` opens the source again, in a thread, and raises `SourceError`; None for what is read once.
 
@@ -109,6 +111,8 @@ class Feed:
             stop=self._stop,
             keys=self._keys,
             limits=limits,
+            priority=priority,
+            max_age_ms=max_age_ms,
         )
         self._producer = self._produce_from(source, run_key=run_key)
         self._seen = self._offered = self._taken = 0

@@ -67,8 +67,10 @@ class Offering:
         keys: Keys | None = None,
         limits: Limits | None = None,
         run_key: str = "",
+        priority: int = 0,
+        max_age_ms: int | None = None,
     ) -> None:
-        """`source` is a description without credentials.
+        """`source` is a description without credentials; `priority` and `max_age_ms` as for `Run.begin`.
 
         With a `run_key` the run that was begun with the same key goes on, if it is open (see `begin`). Raises
         `UsageError` for a bad camera name.
@@ -82,7 +84,15 @@ class Offering:
         self.open = False
         self.refused = 0
         self._begin_run = partial(
-            Run.begin, redis, camera, lane=lane, source=source, keys=keys, limits=limits
+            Run.begin,
+            redis,
+            camera,
+            lane=lane,
+            source=source,
+            keys=keys,
+            limits=limits,
+            priority=priority,
+            max_age_ms=max_age_ms,
         )
         self._run_key = run_key
         self._resume_run = partial(Run.resume, redis, camera, token=run_key, keys=keys, limits=limits)

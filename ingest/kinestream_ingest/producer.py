@@ -63,8 +63,10 @@ class Producer:
         limits: Limits | None = None,
         after: int = 0,
         run_key: str = "",
+        priority: int = 0,
+        max_age_ms: int | None = None,
     ) -> None:
-        """`after` is the number of the run before, if this is its camera again.
+        """`after` is the number of the run before, if this is its camera again; others as for `Run.begin`.
 
         `run_key` is for a recording: its open run that was begun with the same key goes on where it stands.
         """
@@ -80,6 +82,8 @@ class Producer:
             keys=keys,
             limits=limits,
             run_key=run_key,
+            priority=priority,
+            max_age_ms=max_age_ms,
         )
         live = lane == "live"
         self._handover = Handover[Captured](

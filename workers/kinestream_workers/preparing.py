@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -82,9 +82,13 @@ class Batch:
 class Preparer:
     """Prepares batches for an engine on `settings.decode_threads` threads."""
 
-    def __init__(self, engine: Engine, settings: WorkerSettings) -> None:
+    def __init__(
+        self, engine: Engine, settings: WorkerSettings, age_limit_ms: Callable[[str], float | None]
+    ) -> None:
+        """`age_limit_ms` is what a camera wished by its name; None is what this worker was told."""
         self._engine = engine
         self._settings = settings
+        self._age_limit_ms = age_limit_ms
         self._failed = partial(outcomes.failed, worker=settings.name, model=engine.name)
         self._pool = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
         self._slots: list[Future[Ready | Outcome | Held | Taken]] = []
@@ -129,7 +133,10 @@ class Preparer:
 
     def is_stale(self, held: Held, frame: Frame) -> bool:
         """Whether it is live, and too old to be shown to anybody."""
-        return frame.lane == "live" and held.age_ms() > self._settings.max_age_ms
+        if frame.lane != "live":
+            return False
+        wished = self._age_limit_ms(held.camera)
+        return held.age_ms() > (self._settings.max_age_ms if wished is None else wished)
 
     def _prepare_one(self, taken: Taken, memory: Any, slot: int) -> Ready | Outcome | Held | Taken:
         begun_s = time.monotonic()

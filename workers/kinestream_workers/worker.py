@@ -55,7 +55,7 @@ class Worker:
         self._room_changed = asyncio.Event()
         self._leases = Leases(consumer, self._room_changed)
         self._batcher: Batcher[Taken] = Batcher(settings.max_batch, settings.max_wait_ms / 1000)
-        self._preparer = Preparer(engine, settings)
+        self._preparer = Preparer(engine, settings, consumer.age_limit_ms)
         self._inference = Inference(engine, settings)
         self._reporter = Reporter(consumer, engine, lambda: self.held)
         self._received = asyncio.Event()

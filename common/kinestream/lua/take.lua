@@ -1,10 +1,16 @@
--- A worker takes frames for exactly the room it has, in fair shares of the cameras.
--- KEYS  frames streams, in the order in which this worker's turn goes round
--- ARGV  worker, room
+-- A worker takes frames for exactly the room it has: rank by rank, in fair shares of the cameras of one rank.
+-- KEYS  frames streams, the one that has had least first
+-- ARGV  worker, room,
+--       and, or neither: of the room, frames that are owed to those who are not the first in rank; the rank of each
+--       stream, 1 is served first
 -- Reply {now_us, {{index of the stream from 0, id, deliveries, packed frame, offered_us}, ...}}
+-- What is owed goes, a frame each, to streams behind the first rank that has frames; what they leave, to that rank.
 -- What a worker handed back or left behind (`returned`) goes first, with one delivery more.
 
-local worker, room = ARGV[1], tonumber(ARGV[2])
+local worker, room, owed = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3] or 0)
+if #ARGV ~= 2 and #ARGV ~= 3 + #KEYS then
+  return bad_call(string.format('2 arguments are wanted, or 3 and a rank for each of %d streams, got %d', #KEYS, #ARGV))
+end
 local taken = {}
 
 local function keep(stream, id, deliveries, fields)
@@ -48,27 +54,78 @@ local function take_waiting(stream, most)
   return #reply[1][2]
 end
 
--- Each round shares what room is left among the cameras that had frames in the round before.
-local streams = {}
-for stream = 1, #KEYS do
-  streams[stream] = stream
+local function take_from(stream, most)
+  local got = take_returned(stream, most)
+  if got < most then
+    got = got + take_waiting(stream, most - got)
+  end
+  room = room - got
+  return got
 end
-while room > 0 and #streams > 0 do
-  local with_more = {}
-  for i, stream in ipairs(streams) do
-    local share = math.ceil(room / (#streams - i + 1))
-    local got = 0
-    if share > 0 then
-      got = take_returned(stream, share)
-      if got < share then
-        got = got + take_waiting(stream, share - got)
-      end
-      room = room - got
-      if got == share then
-        with_more[#with_more + 1] = stream
+
+local function has_any(stream)
+  local frames = KEYS[stream]
+  local length = redis.call('XLEN', frames)
+  local pending = length > 0 and redis.pcall('XPENDING', frames, GROUP)
+  return pending and (pending.err or pending[1] < length
+    or #redis.call('XPENDING', frames, GROUP, '-', '+', 1, 'returned') > 0)
+end
+
+local streams_of, ranks = {}, {}
+for stream = 1, #KEYS do
+  local rank = tonumber(ARGV[3 + stream] or 1)
+  if not streams_of[rank] then
+    streams_of[rank] = {}
+    ranks[#ranks + 1] = rank
+  end
+  table.insert(streams_of[rank], stream)
+end
+table.sort(ranks)
+
+-- The place in `ranks` of the first one that has frames.
+local function first_with_any()
+  for place, rank in ipairs(ranks) do
+    for _, stream in ipairs(streams_of[rank]) do
+      if has_any(stream) then
+        return place
       end
     end
   end
-  streams = with_more
+  return #ranks
+end
+
+-- One frame each, in the order of the streams, until `owed` frames are taken or there is none.
+local function take_owed()
+  local first, got = ranks[first_with_any()], 1
+  while owed > 0 and got > 0 do
+    got = 0
+    for stream = 1, #KEYS do
+      if owed > 0 and tonumber(ARGV[3 + stream]) > first then
+        local one = take_from(stream, 1)
+        got, owed = got + one, owed - one
+      end
+    end
+  end
+end
+
+-- Each round shares what room is left among the cameras that had frames in the round before.
+local function take_fairly(streams)
+  while room > 0 and #streams > 0 do
+    local with_more = {}
+    for i, stream in ipairs(streams) do
+      local share = math.ceil(room / (#streams - i + 1))
+      if share > 0 and take_from(stream, share) == share then
+        with_more[#with_more + 1] = stream
+      end
+    end
+    streams = with_more
+  end
+end
+
+if owed > 0 and #ranks > 1 then
+  take_owed()
+end
+for _, rank in ipairs(ranks) do
+  take_fairly(streams_of[rank])
 end
 return { as_text(now_us()), taken }

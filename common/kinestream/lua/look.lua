@@ -1,0 +1,13 @@
+-- A worker reads which cameras it must look at, and how each of them, in its newest run, wants to be served.
+-- KEYS  active, cameras
+-- Reply {{camera, lane, priority, ms after which a live frame is stale}, ...}; '' is what nobody has said
+
+local active, cameras = KEYS[1], KEYS[2]
+local prefix = string.match(active, '^.*:') or ''
+local found = {}
+for _, camera in ipairs(redis.call('SMEMBERS', active)) do
+  local run = redis.call('HGET', cameras, camera) or ''
+  local facts = redis.call('HMGET', prefix .. 'ledger:' .. camera .. ':' .. run, 'lane', 'priority', 'max_age_ms')
+  found[#found + 1] = { camera, facts[1] or '', facts[2] or '', facts[3] or '' }
+end
+return found
