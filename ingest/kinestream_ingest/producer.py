@@ -27,6 +27,7 @@ from kinestream_ingest.encoder import EncodeError, Encoder
 from kinestream_ingest.handover import Handed, Handover
 from kinestream_ingest.offering import REDIS_FULL, Offering
 from kinestream_ingest.pacing import Thinning
+from kinestream_ingest.rhythm import Rhythm
 from kinestream_ingest.sources import Source
 
 _LIVE_ROOM = 2
@@ -62,8 +63,12 @@ class Producer:
         keys: Keys | None = None,
         limits: Limits | None = None,
         after: int = 0,
+        rhythm: Rhythm | None = None,
     ) -> None:
-        """`after` is the number of the run before, if this is its camera again."""
+        """`after` is the number of the run before, if this is its camera again.
+
+        `rhythm` is told of every picture.
+        """
         self.source = source
         self._after = after
         self._stop = stop or asyncio.Event()
@@ -87,6 +92,7 @@ class Producer:
             encoder=self._encoder,
             thinning=thinning or Thinning(),
             label=self._label,
+            rhythm=rhythm,
         )
         self._failure: Exception | None = None
         self._cause = ""
