@@ -40,6 +40,7 @@ class ScriptedSource:
     name = "scripted"
     description = "frames of a test"
     live = returns = True
+    clock = "made"
     width, height = 64, 48
     fps = 25.0
 

@@ -26,9 +26,9 @@ from kinestream.messages import Frame, Lane, PoseResult
 from kinestream.redis import connect
 from kinestream.video import VideoWriter
 from kinestream_ingest import progress
-from kinestream_ingest.cli import _pace, ingest
+from kinestream_ingest.cli import ingest
 from kinestream_ingest.feed import Feed
-from kinestream_ingest.pacing import Pace
+from kinestream_ingest.pacing import Pace, pace_of
 from kinestream_ingest.producer import Producer
 from scripted import ScriptedSource, scripted_frame
 from servers import Server
@@ -310,7 +310,7 @@ class TestProgress:
 def test_pace_follows_from_lane_and_realtime(
     lane: Lane | None, realtime: bool | None, pace: Pace | None
 ) -> None:
-    assert _pace(lane, realtime) == pace
+    assert pace_of(lane, realtime) == pace
 
 
 def test_help_explains_itself() -> None:

@@ -100,7 +100,7 @@ async def test_a_source_that_breaks_and_comes_back_is_counted_on(redis: Redis, k
         stop=stop,
         keys=keys,  # type: ignore[arg-type]
     )
-    metrics = IngestMetrics(feed)
+    metrics = IngestMetrics(lambda: [feed])
 
     def value(name: str) -> float:
         return told(metrics).sum(f"kinestream_ingest_{name}", camera="cam")

@@ -16,11 +16,11 @@ from redis.asyncio import Redis
 from delivering import Delivery
 from kinestream.errors import Fenced, SourceError
 from kinestream.keys import Keys
-from kinestream_ingest import feed as feed_module
-from kinestream_ingest import progress
-from kinestream_ingest.feed import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, Backoff, Feed
+from kinestream_ingest import progress, retrying
+from kinestream_ingest.feed import Feed
 from kinestream_ingest.opening import opened
 from kinestream_ingest.producer import SourceBroke
+from kinestream_ingest.retrying import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, Backoff
 from kinestream_ingest.sources import Source
 from scripted import ScriptedSource, scripted_frame
 from waiting import wait_until
@@ -77,8 +77,8 @@ def delivery(redis: Redis, keys: Keys) -> Delivery:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tries follow one another at once."""
-    monkeypatch.setattr(feed_module, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(feed_module, "LONGEST_PAUSE_S", 0.02)
+    monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(retrying, "LONGEST_PAUSE_S", 0.02)
 
 
 class Feeding:

@@ -16,6 +16,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 
+from kinestream.camerastate import CameraState
 from kinestream.histogram import Histogram
 from kinestream.ledger import COUNTS, Ledger
 from kinestream.messages import PoseResult
@@ -33,7 +34,7 @@ _MAX_CAMERAS = 200
 _UNLIMITED = 10_000
 """Columns, more than any table needs."""
 
-_WORDS = {"camera", "now", "last", "worker", "model", "stage"}
+_WORDS = {"camera", "now", "last", "worker", "model", "stage", "state", "producer"}
 """Columns that hold no numbers."""
 
 
@@ -146,6 +147,16 @@ def worker_table(reports: Sequence[WorkerReport]) -> RenderableType:
     for report in reports:
         figures = [str(report.committed), f"{report.rate:.1f}", f"{report.batch:.1f}", str(report.held)]
         table.add_row(report.name, report.model, *figures)
+    return table
+
+
+def state_table(states: Sequence[CameraState]) -> RenderableType:
+    """One row a camera that somebody tells of: how it is, how fast and how even its pictures come."""
+    table = _Fitted("camera", "state", "fps", "jitter ms", "last frame", "producer")
+    for state in states:
+        ago = "-" if state.frame_ago_s is None else f"{state.frame_ago_s:.1f} s ago"
+        figures = ["-" if one is None else f"{one:.1f}" for one in (state.fps, state.jitter_ms)]
+        table.add_row(state.camera, state.state, *figures, ago, state.producer or "-")
     return table
 
 

@@ -9,7 +9,7 @@ Not for: who serves a camera (see `claims.py`), nor how it is (see `camerastate.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +29,10 @@ _MAX_BYTES = 16 * 2**10
 
 _MAX_LISTS = 128
 
+_MARK = b"#"
+"""A field that no camera can have: it stays when the last camera is dropped, so that an empty list of wanted
+cameras can be told from one that Redis has forgotten."""
+
 
 async def want_camera(redis: Redis, spec: CameraSpec, *, keys: Keys | None = None) -> None:
     """Want a camera as `spec` says, in place of what was said of it before.
@@ -37,8 +41,18 @@ async def want_camera(redis: Redis, spec: CameraSpec, *, keys: Keys | None = Non
     """
     keys = keys or Keys()
     async with untyped(redis).pipeline(transaction=True) as pipeline:
-        pipeline.hset(keys.wanted, spec.name, pack_spec(spec))
+        pipeline.hset(keys.wanted, mapping={_MARK: "1", spec.name: pack_spec(spec)})
         pipeline.hdel(keys.finished, spec.name)
+        await pipeline.execute()
+
+
+async def remember_wanted(redis: Redis, specs: Iterable[CameraSpec], *, keys: Keys | None = None) -> None:
+    """Tell a Redis that has lost its memory what was wanted; what somebody wants by now stands."""
+    keys = keys or Keys()
+    async with untyped(redis).pipeline(transaction=True) as pipeline:
+        for spec in specs:
+            pipeline.hsetnx(keys.wanted, spec.name, pack_spec(spec))
+        pipeline.hsetnx(keys.wanted, _MARK, "1")
         await pipeline.execute()
 
 
@@ -48,7 +62,8 @@ async def drop_camera(redis: Redis, name: str, *, keys: Keys | None = None) -> b
     async with untyped(redis).pipeline(transaction=True) as pipeline:
         pipeline.hdel(keys.wanted, check_camera(name))
         pipeline.hdel(keys.finished, name)
-        removed, _ = await pipeline.execute()
+        pipeline.delete(keys.camera_state(name))
+        removed, *_ = await pipeline.execute()
     return bool(removed)
 
 
@@ -82,17 +97,22 @@ async def wanted_cameras(redis: Redis, *, keys: Keys | None = None) -> list[Came
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """All wanted cameras, by name, and of those that cannot be read, why not."""
+    """All wanted cameras, by name, and of those that cannot be read, why not.
+
+    `known` is false if nobody has ever said what is wanted, or Redis has forgotten it.
+    """
 
     specs: dict[str, CameraSpec]
     broken: dict[str, str]
+    known: bool
 
 
 async def read_wanted(redis: Redis, *, keys: Keys | None = None) -> Wanted:
     """Read what is wanted, what is broken included: another Kinestream, or another maker, wrote it."""
     keys = keys or Keys()
-    wanted = Wanted({}, {})
-    for raw_name, packed in sorted((await untyped(redis).hgetall(keys.wanted)).items()):
+    found = await untyped(redis).hgetall(keys.wanted)
+    wanted = Wanted({}, {}, found.pop(_MARK, None) is not None)
+    for raw_name, packed in sorted(found.items()):
         name = raw_name.decode(errors="replace")
         try:
             spec = unpack_spec(packed)

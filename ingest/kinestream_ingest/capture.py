@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from kinestream_ingest.encoder import EncodedImage, EncodeError, Encoder
 from kinestream_ingest.handover import Handover
 from kinestream_ingest.pacing import Thinning
+from kinestream_ingest.rhythm import Rhythm
 from kinestream_ingest.sources import NoPicture, Source, SourceFrame
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Capture:
         encoder: Encoder,
         thinning: Thinning,
         label: Callable[[int, int], str],
+        rhythm: Rhythm | None = None,
     ) -> None:
         self.seen = 0
         self.taken = 0
@@ -55,6 +57,7 @@ class Capture:
         self._done = 0
         self._began_us = 0
         self._shift_us: int | None = None
+        self._rhythm = rhythm or Rhythm()
         self._last_failure = ""
         # A daemon: a decoder that hangs must not keep a process that was told to stop.
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
@@ -82,6 +85,7 @@ class Capture:
         try:
             for frame in self._source:
                 self.seen += 1
+                self._rhythm.note(frame.captured_us)
                 at_s = frame.captured_us / 1e6 if frame.media_time_s is None else frame.media_time_s
                 if self._thinning.takes(at_s) and not self._hand_over(frame):
                     break

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kinestream_ingest.encoder import Encoder
     from kinestream_ingest.feed import Feed
     from kinestream_ingest.metrics import IngestMetrics
-    from kinestream_ingest.pacing import Pace, Thinning
+    from kinestream_ingest.pacing import Thinning
     from kinestream_ingest.sources import Source
 
 _SHOWN_RUNS = 10
@@ -171,7 +171,7 @@ def ingest(
     from kinestream.turns import Wishes
     from kinestream_ingest.encoder import QUALITY, Encoder
     from kinestream_ingest.framing import Framing
-    from kinestream_ingest.pacing import Thinning
+    from kinestream_ingest.pacing import Thinning, pace_of
     from kinestream_ingest.sources import TIMEOUT_S, open_source
 
     thinning = Thinning(every=every, max_fps=max_fps)
@@ -182,22 +182,12 @@ def ingest(
     wishes = Wishes(priority=priority, max_age_ms=max_age_ms)
     if timeout_s is not None and not 0 < timeout_s < float("inf"):
         raise UsageError(f"timeout must be more than 0 seconds, got {timeout_s:g}")
-    open_it = partial(open_source, source, pace=_pace(lane, realtime), timeout_s=timeout_s or TIMEOUT_S)
+    open_it = partial(open_source, source, pace=pace_of(lane, realtime), timeout_s=timeout_s or TIMEOUT_S)
     with served(metrics_port, metrics_host) as telemetry:
         work = _ingest(
             open_it, redis_url, camera, lane, wishes, reconnect, run_key, encoder, thinning, telemetry
         )
         asyncio.run(telemetry.turning(with_heartbeat(heartbeat_file, work)))
-
-
-def _pace(lane: Lane | None, realtime: bool | None) -> Pace | None:
-    """How the source is paced; None leaves it to the source, as leaving out `--lane` leaves the lane to
-    it."""
-    if realtime is None and lane is None:
-        return None
-    if realtime is False or (realtime is None and lane == "every-frame"):
-        return "unpaced"
-    return "playback" if lane == "every-frame" else "camera"
 
 
 async def _ingest(
@@ -218,6 +208,7 @@ async def _ingest(
     from kinestream_ingest.feed import Feed
     from kinestream_ingest.opening import opened
     from kinestream_ingest.progress import shown_progress
+    from kinestream_ingest.telling import process_name, told
 
     telemetry.health.doing = "opening the source"
     with capture_signals() as stop:
@@ -247,7 +238,7 @@ async def _ingest(
             )
             _tell(telemetry, feed, stop)
             try:
-                async with shown_progress(feed, redis):
+                async with told(feed, redis, process_name()), shown_progress(feed, redis):
                     await feed.produce()
             except RedisUnavailable:
                 raise  # without sums: who was told to stop does not wait again for a Redis that hangs
@@ -263,7 +254,7 @@ def _tell(telemetry: Telemetry, feed: Feed, stop: asyncio.Event) -> None:
     def collector() -> IngestMetrics:
         from kinestream_ingest.metrics import IngestMetrics
 
-        return IngestMetrics(feed)
+        return IngestMetrics(lambda: [feed])
 
     def missing() -> str:
         if stop.is_set():

@@ -3,6 +3,7 @@
 A file is read once. A camera that broke after it was live (unplugged, rebooted, out of reach) has ended its
 run with the cause; from then on it is tried again, at growing intervals, until it is back or this process is
 told to stop. What it would have sent meanwhile never was: no frame has a number for it, the times tell.
+So it is when this process was frozen for so long that its run was ended for it (see `kinestream.abandoned`).
 
 Not for: one connection of it (see `producer.py`), nor a Redis that goes away (see `offering.py`).
 """
@@ -10,10 +11,8 @@ Not for: one connection of it (see `producer.py`), nor a Redis that goes away (s
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
-import random
 import threading
 import time
 from collections import Counter
@@ -23,53 +22,30 @@ from functools import partial
 from redis.asyncio import Redis
 
 from kinestream.delivery import Limits, untyped
-from kinestream.errors import Fenced, SourceError
+from kinestream.errors import Fenced
 from kinestream.keys import Keys
 from kinestream.logs import about
 from kinestream.messages import Lane
 from kinestream.redis import through_outages
 from kinestream_ingest.encoder import Encoder
 from kinestream_ingest.offering import Offering
-from kinestream_ingest.opening import opened
+from kinestream_ingest.opening import Opener
 from kinestream_ingest.pacing import Thinning
 from kinestream_ingest.producer import Producer, SourceBroke
+from kinestream_ingest.retrying import Backoff, open_until
+from kinestream_ingest.rhythm import Rhythm
 from kinestream_ingest.sources import Source
 
-FIRST_PAUSE_S = 0.5
-"""Before the first try: a camera whose connection was cut is there again at once."""
-
-LONGEST_PAUSE_S = 30.0
-"""Between two tries: a camera that boots takes a minute, and must not be asked for a login every second."""
-
-STEADY_S = 10.0
-"""A connection that held for so long was a good one: after it the pauses begin anew. One that breaks at once,
-again and again, does not make a run every half second."""
-
 _log = logging.getLogger(__name__)
-
-
-class Backoff:
-    """How long to wait before the next try: doubled from try to try, with jitter."""
-
-    def __init__(self) -> None:
-        self._next_s = FIRST_PAUSE_S
-
-    def held(self, seconds: float) -> None:
-        """Tell for how long the last connection held."""
-        if seconds >= STEADY_S:
-            self._next_s = FIRST_PAUSE_S
-
-    def pause_s(self) -> float:
-        """Seconds to wait now; between half of the interval and all of it."""
-        longest, self._next_s = self._next_s, min(2 * self._next_s, LONGEST_PAUSE_S)
-        return random.uniform(0.5, 1) * longest
 
 
 class Feed:
     """One camera, connection after connection; make one in a running event loop, then `produce`.
 
     `seen` and `offered` count all its frames; `offering` and `source` are those of the newest connection.
-    Another thread that wants numbers which fit each other holds `changing` meanwhile, and not for long.
+    `rhythm` is how its pictures come, `error` why the last connection or try failed, `connections` how often
+    it has been connected. Another thread that wants numbers which fit each other holds `changing` meanwhile,
+    and not for long.
     """
 
     def __init__(
@@ -79,7 +55,7 @@ class Feed:
         *,
         camera: str,
         lane: Lane,
-        reopen: Callable[[], Source] | None = None,
+        reopen: Callable[[], Source] | Opener | None = None,
         encoder: Encoder | None = None,
         thinning: Thinning | None = None,
         stop: asyncio.Event | None = None,
@@ -96,9 +72,12 @@ class Feed:
         Raises `UsageError` for a camera name that is not allowed.
         """
         self.encoder = encoder or Encoder()
+        self.rhythm = Rhythm()
+        self.error = ""
+        self.connections = 1
         self.changing = threading.Lock()
         self._redis = redis
-        self._reopen = reopen
+        self._opener = reopen if isinstance(reopen, Opener) or reopen is None else Opener(reopen)
         self._stop = stop or asyncio.Event()
         self._keys = keys or Keys()
         self._produce_from = partial(
@@ -113,6 +92,7 @@ class Feed:
             limits=limits,
             priority=priority,
             max_age_ms=max_age_ms,
+            rhythm=self.rhythm,
         )
         self._producer = self._produce_from(source, run_key=run_key)
         self._seen = self._offered = self._taken = 0
@@ -169,17 +149,23 @@ class Feed:
             try:
                 return await self._producer.produce()
             except SourceBroke as error:
-                if self._reopen is None:
+                if self._opener is None:
                     raise
-                cause = str(error)
+                self.error = str(error)
+            except Fenced:
+                if self._opener is None or await self._newest_run() > self.runs[-1]:
+                    raise
+                self.error = f"{self.offering.camera}: the run was ended while this process was not heard of"
             if self._stop.is_set():
                 return None
-            _log.warning("%s; trying again until it is back", cause, extra=about(self.offering.camera))
+            _log.warning("%s; trying again until it is back", self.error, extra=about(self.offering.camera))
             self._away_since = time.monotonic()
             backoff.held(self._away_since - began)
-            source = await self._open_again(self._reopen, backoff)
+            source = await self._open_again(self._opener, backoff)
             if source is None:
                 return None
+            self.connections += 1
+            self.rhythm.begin()
             producer = self._produce_from(source, after=self.runs[-1])
             with self.changing:
                 self._seen, self._offered, self._runs = self.seen, self.offered, self.runs
@@ -190,36 +176,35 @@ class Feed:
             # in hours.
             gc.collect()
 
-    async def _open_again(self, reopen: Callable[[], Source], backoff: Backoff) -> Source | None:
+    async def _open_again(self, opener: Opener, backoff: Backoff) -> Source | None:
         """Try until the source is open again; None when told to stop. Raises `Fenced`."""
         camera, told = self.offering.camera, ""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), backoff.pause_s())
-            if self._stop.is_set():
-                return None
-            await self._check_not_fenced()
-            try:
-                source = await opened(reopen, self._stop)
-            except SourceError as error:
-                if str(error) != told:
-                    _log.warning("%s: still away: %s", camera, error, extra=about(camera))
-                told = str(error)
-                continue
-            if source is not None:
-                _log.warning("%s: back after %.1f s", camera, self.away_s, extra=about(camera))
-                self._away_since = None
-            return source
+
+        def failed(why: str) -> None:
+            nonlocal told
+            if why != told:
+                _log.warning("%s: still away: %s", camera, why, extra=about(camera))
+            told = self.error = why
+
+        source = await open_until(
+            opener, backoff, self._stop, before_try=self._check_not_fenced, failed=failed
+        )
+        if source is not None:
+            _log.warning("%s: back after %.1f s", camera, self.away_s, extra=about(camera))
+            self._away_since = None
+        return source
 
     async def _check_not_fenced(self) -> None:
         """Raise `Fenced` if somebody else has begun a run of this camera while it was away."""
-        offering, last = self.offering, self.runs[-1]
+        camera, last = self.offering.camera, self.runs[-1]
+        if await self._newest_run() > last:
+            raise Fenced(f"{camera}: run {last} is over, a newer run of this camera has begun elsewhere")
+
+    async def _newest_run(self) -> int:
+        camera = self.offering.camera
         stored = await through_outages(
-            lambda: untyped(self._redis).hget(self._keys.cameras, offering.camera),
-            what=f"looking after {offering.camera}",
+            lambda: untyped(self._redis).hget(self._keys.cameras, camera),
+            what=f"looking after {camera}",
             stop=self._stop,
         )
-        if int(stored or 0) > last:
-            raise Fenced(
-                f"{offering.camera}: run {last} is over, a newer run of this camera has begun elsewhere"
-            )
+        return int(stored or 0)

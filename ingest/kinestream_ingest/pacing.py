@@ -10,6 +10,7 @@ import time
 from typing import Literal
 
 from kinestream.errors import UsageError
+from kinestream.messages import Lane
 
 Pace = Literal["camera", "playback", "unpaced"]
 """`camera`: at its times, and what is much too late never happened. `playback`: at its times, and what is
@@ -25,6 +26,15 @@ without it a 30 fps camera under a limit of 30 fps would lose every frame that c
 
 _NEAREST = 0.5
 """Part of the source's own interval that is early at most, so that the frame nearest to its turn is taken."""
+
+
+def pace_of(lane: Lane | None, realtime: bool | None) -> Pace | None:
+    """How the source is paced; None leaves it to the source, as leaving out the lane leaves that to it."""
+    if realtime is None and lane is None:
+        return None
+    if realtime is False or (realtime is None and lane == "every-frame"):
+        return "unpaced"
+    return "playback" if lane == "every-frame" else "camera"
 
 
 class Clock:

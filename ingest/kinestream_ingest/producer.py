@@ -27,6 +27,7 @@ from kinestream_ingest.encoder import EncodeError, Encoder
 from kinestream_ingest.handover import Handed, Handover
 from kinestream_ingest.offering import REDIS_FULL, Offering
 from kinestream_ingest.pacing import Thinning
+from kinestream_ingest.rhythm import Rhythm
 from kinestream_ingest.sources import Source
 
 _LIVE_ROOM = 2
@@ -65,10 +66,12 @@ class Producer:
         run_key: str = "",
         priority: int = 0,
         max_age_ms: int | None = None,
+        rhythm: Rhythm | None = None,
     ) -> None:
         """`after` is the number of the run before, if this is its camera again; others as for `Run.begin`.
 
         `run_key` is for a recording: its open run that was begun with the same key goes on where it stands.
+        `rhythm` is told of every picture.
         """
         self.source = source
         self._after = after
@@ -96,6 +99,7 @@ class Producer:
             encoder=self._encoder,
             thinning=thinning or Thinning(),
             label=self._label,
+            rhythm=rhythm,
         )
         self._failure: Exception | None = None
         self._cause = ""

@@ -19,6 +19,9 @@ from kinestream.messages import LANES
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from kinestream.cameraspec import CameraSpec
+    from kinestream.camerastate import CameraState
+
 
 @click.group(short_help="Add, remove, list, pause and resume the cameras that producers serve.")
 def camera() -> None:
@@ -138,25 +141,38 @@ def resume(names: tuple[str, ...], redis_url: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a camera, one a line.")
 @redis_option
 def list_cameras(as_json: bool, redis_url: str | None) -> None:
-    """Show the wanted cameras, and how they are wanted."""
+    """Show the wanted cameras, how they are wanted, and how they are."""
+    from kinestream.camerastate import camera_states
     from kinestream.wanted import read_wanted
 
     async def work(redis: Redis) -> None:
         wanted = await read_wanted(redis)
+        states = await camera_states(redis, [*wanted.specs])
         for spec in wanted.specs.values():
-            plain = spec.to_plain()
+            state = states.get(spec.name)
             if as_json:
-                click.echo(json.dumps(plain))
-                continue
-            del plain["name"], plain["source"]
-            words = [f"{name}={value}" for name, value in plain.items()]
-            click.echo("  ".join([spec.name, spec.source, *words]))
+                told = (
+                    {"state": state.state, "served_by": state.producer, "error": state.error} if state else {}
+                )
+                click.echo(json.dumps(spec.to_plain() | told))
+            else:
+                click.echo(_line(spec, state))
         for name, why in wanted.broken.items():
             click.echo(f"{name}: what is wanted of it cannot be read: {why}", err=True)
         if not wanted.specs and not wanted.broken and not as_json:
             click.echo("no camera is wanted; add one with: kinestream camera add NAME SOURCE")
 
     _with_redis(redis_url, work)
+
+
+def _line(spec: CameraSpec, state: CameraState | None) -> str:
+    plain = spec.to_plain()
+    del plain["name"], plain["source"]
+    words = [f"{name}={value}" for name, value in plain.items()]
+    how = state.state if state else "no producer serves it"
+    if state and state.error:
+        how += f" ({state.error})"
+    return "  ".join([f"{spec.name}: {how}", spec.source, *words])
 
 
 def _set_paused(redis_url: str | None, names: tuple[str, ...], paused: bool) -> None:
@@ -184,9 +200,9 @@ def _with_redis(redis_url: str | None, work: Callable[[Redis], Awaitable[None]])
 
 
 async def _warn_without_producers(redis: Redis) -> None:
-    from kinestream.keys import Keys
+    from kinestream.claims import producers
 
-    if not await redis.exists(Keys().producers):
+    if not await producers(redis):
         click.echo("no producer runs yet; start one with: kinestream producer", err=True)
 
 

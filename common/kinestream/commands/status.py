@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
     from rich.console import RenderableType
 
+    from kinestream.camerastate import CameraState
     from kinestream.ledger import Ledger
     from kinestream.workerreports import WorkerReport
 
@@ -41,8 +42,8 @@ _NOBODY = "no camera has begun a run yet; begin one with: kinestream ingest SOUR
 )
 @redis_option
 def status(watch: bool, as_json: bool, redis_url: str | None) -> None:
-    """Show what became of every frame of every camera, in its newest run; what the workers do; how long it
-    takes.
+    """Show what became of every frame of every camera, in its newest run; how each camera is, as its producer
+    tells every second; what the workers do; how long it takes.
 
     produced = ok + dropped + stale + failed + lost + in flight, at every instant. Frames in flight are
     counted in Redis's streams, not derived from the other numbers, so that the sum can tell. Workers and
@@ -62,16 +63,21 @@ class _Seen:
     ledgers: list[Ledger]
     ages_s: dict[str, float]
     reports: list[WorkerReport]
+    states: list[CameraState]
 
 
 async def _read(client: Redis) -> _Seen:
+    from kinestream.camerastate import camera_states
     from kinestream.ledger import read_ledgers
     from kinestream.waiting import oldest_waiting_s
+    from kinestream.wanted import read_wanted
     from kinestream.workerreports import read_reports
 
     ledgers = await read_ledgers(client)
     ages_s = await oldest_waiting_s(client, [ledger.camera for ledger in ledgers])
-    return _Seen(ledgers, ages_s, await read_reports(client))
+    names = {ledger.camera for ledger in ledgers} | (await read_wanted(client)).specs.keys()
+    states = await camera_states(client, sorted(names))
+    return _Seen(ledgers, ages_s, await read_reports(client), [*states.values()])
 
 
 async def _show_once(url: str, as_json: bool) -> None:
@@ -121,6 +127,9 @@ def _json_lines(seen: _Seen) -> Iterator[str]:
         sums = {"waiting": ledger.waiting, "oldest_waiting_s": seen.ages_s[ledger.camera]}
         sums |= {"balanced": ledger.balanced}
         yield json.dumps(dataclasses.asdict(ledger) | sums)
+    for state in seen.states:
+        facts = dataclasses.asdict(state)
+        yield json.dumps({"camera_state": facts.pop("state"), "of": facts.pop("camera"), **facts})
     for report in seen.reports:
         facts = json.loads(report.pack())
         del facts["stages"]
@@ -132,12 +141,16 @@ def _json_lines(seen: _Seen) -> Iterator[str]:
 
 def _parts(seen: _Seen) -> Iterator[RenderableType]:
     """Tables and lines: the sums, what is to be said about them, then workers and stages if there are any."""
-    from kinestream.overview import ledger_table, stage_table, worker_table
+    from kinestream.overview import ledger_table, stage_table, state_table, worker_table
     from kinestream.workerreports import merged_stages
 
     if seen.ledgers:
         yield ledger_table(seen.ledgers)
     yield from _notes(seen)
+    if seen.states:
+        yield ""
+        yield state_table(seen.states)
+        yield from (f"{state.camera}: {state.error}" for state in seen.states if state.error)
     if seen.reports:
         yield ""
         yield worker_table(seen.reports)

@@ -10,8 +10,10 @@ from glob import has_magic
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from kinestream.errors import SourceError
+from kinestream.errors import SourceError, UsageError
+from kinestream.placeholders import fill_secrets
 from kinestream_ingest.pacing import Pace
+from kinestream_ingest.sources.hidden import Hidden
 from kinestream_ingest.sources.readahead import TIMEOUT_S
 from kinestream_ingest.sources.source import NoPicture, Source, SourceFrame
 
@@ -29,8 +31,18 @@ def open_source(text: str, *, pace: Pace | None = None, timeout_s: float = TIMEO
     The first picture has been read when this returns. `pace` None leaves it to the source: cameras and the
     test card keep the clock, files are read as fast as their frames are taken. `timeout_s` is how long a
     webcam or a network camera may send nothing, here and later.
-    Raises `SourceError`, one line without credentials, for whatever is unknown, missing or undecodable.
+    Placeholders of secrets are filled in (see `kinestream.placeholders`). Raises `SourceError`, one line
+    without credentials, for whatever is unknown, missing or undecodable.
     """
+    filled = fill_secrets(text)
+    try:
+        source = _open(filled.source, pace, timeout_s)
+    except UsageError as error:
+        raise type(error)(filled.hide(str(error))) from None
+    return Hidden(source, filled) if filled.secrets else source
+
+
+def _open(text: str, pace: Pace | None, timeout_s: float) -> Source:
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
     match _scheme_of_path(text) if scheme is None else scheme[1].lower():
         case "testcard":

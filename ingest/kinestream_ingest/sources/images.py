@@ -57,6 +57,7 @@ class ImagesSource:
 
     live = False
     returns = False
+    clock = "file"
 
     def __init__(self, text: str, pace: Pace | None = None) -> None:
         place, self.fps = _parse(text)

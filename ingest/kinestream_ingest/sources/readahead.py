@@ -34,7 +34,20 @@ _LAST_S = 1.0
 """At the end of the process, for threads to let go of their cameras: a camera that still sends is left within
 a frame, one that hangs is not waited for."""
 
+MOST_HANGING = 3
+"""Threads of one camera that nobody waits for any more: each holds what it has allocated, for ever."""
+
+_HANGS_S = 5.0
+"""After which a thread that was told to end counts as hanging, and not as one that finishes a picture."""
+
 _running: set[ReadAhead] = set()
+
+
+def hanging(label: str | None = None) -> list[str]:
+    """Labels of the threads that were told to end and have not, all of them or those with one label."""
+    now = time.monotonic()
+    late = [one.label for one in [*_running] if one.closed_s is not None and now - one.closed_s > _HANGS_S]
+    return [one for one in late if label is None or one == label]
 
 
 class ReadAhead:
@@ -52,12 +65,18 @@ class ReadAhead:
         *,
         newest_wins: bool = True,
         timeout_s: float = TIMEOUT_S,
+        label: str = "",
     ) -> None:
+        """`label` tells whose thread it is, for `hanging`; raises `SourceError` if too many of them hang."""
+        if label and len(hanging(label)) >= MOST_HANGING:
+            raise SourceError(f"{MOST_HANGING} threads that read it have not come back")
+        self.label = label
         self._newest_wins = newest_wins
         self._timeout_s = timeout_s
         self._frames: deque[SourceFrame] = deque()
         self._first: SourceFrame | None = None
         self._taking = self._ended = self._closed = False
+        self.closed_s: float | None = None
         self._error: Exception | None = None
         self._changed = threading.Condition()
         # A daemon: libav and drivers may hang, and must not keep a process that was told to stop.
@@ -100,6 +119,7 @@ class ReadAhead:
         """End the iteration at once, and the thread as soon as it looks."""
         with self._changed:
             self._closed = True
+            self.closed_s = self.closed_s or time.monotonic()
             self._frames.clear()
             self._changed.notify_all()
 

@@ -67,6 +67,10 @@ class Source(Protocol):
         """Whether it may come back after it broke: a camera may, a file does not."""
 
     @property
+    def clock(self) -> str:
+        """What `captured_us` is: `arrival`, `camera` (its own clock), `file` or `made`."""
+
+    @property
     def width(self) -> int:
         """Of its first picture, in pixels."""
 

@@ -35,6 +35,7 @@ class TestCardSource:
     name = "testcard"
     live = True
     returns = False
+    clock = "made"
 
     def __init__(self, url: str, pace: Pace = "camera") -> None:
         self._card = TestCard.parse(url)

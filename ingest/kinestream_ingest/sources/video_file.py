@@ -26,6 +26,7 @@ class VideoFileSource:
 
     live = False
     returns = False
+    clock = "file"
 
     def __init__(
         self, film: str | RemoteFilm, pace: Pace = "unpaced", *, name: str = "", description: str = ""

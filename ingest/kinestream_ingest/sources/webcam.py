@@ -32,6 +32,7 @@ class WebcamSource:
 
     live = True
     returns = True
+    clock = "arrival"
     frames = None
 
     def __init__(self, text: str, pace: Pace | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
@@ -45,6 +46,7 @@ class WebcamSource:
             lambda closed: _pictures(webcam, closed),
             newest_wins=pace in (None, "camera"),
             timeout_s=timeout_s,
+            label=f"webcam {device}",
         )
         try:
             self.height, self.width = self._ahead.first().picture("").shape[:2]
