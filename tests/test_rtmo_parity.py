@@ -29,6 +29,7 @@ from kinestream_workers.engines.letterbox import letterbox_into
 from kinestream_workers.engines.nms import keep_best
 from kinestream_workers.engines.rtmo import RtmoEngine
 from kinestream_workers.models import resolve_model
+from noise import SIZES, blank, noise
 from rtmo_graphs import crowd
 
 ON_CPU = EngineOptions(device="cpu")
@@ -36,27 +37,7 @@ ON_CPU = EngineOptions(device="cpu")
 TOLERANCE = 1e-3
 """Pixels, and score."""
 
-SIZES = [
-    (640, 640), (1280, 720), (720, 1280), (1920, 1080), (1768, 994), (641, 479),
-    (639, 640),
-    (333, 777), (37, 53), (5, 3), (1, 1), (7, 640), (3600, 2700), (5000, 61), (640, 480),
-]  # fmt: skip
-"""(width, height): exact and inexact scales, portrait, odd, tiny, huge, long enough for int() to matter."""
-
 PEOPLE = Path(__file__).parent.parent / "../shared/media/people.jpg"
-
-
-def noise(width: int, height: int, seed: int) -> NDArray[np.uint8]:
-    """An image of large and small blotches, so that both a cell's mean and single pixels matter."""
-    random = np.random.default_rng(seed)
-    coarse = random.integers(0, 256, (4, 4, 3), np.uint8)
-    image: NDArray[np.uint8] = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    fine = random.integers(0, 32, image.shape, np.uint8)
-    return cv2.add(image, fine)
-
-
-def blank(width: int, height: int, grey: int) -> NDArray[np.uint8]:
-    return np.full((height, width, 3), grey, np.uint8)
 
 
 NOISE = [noise(*size, seed) for seed, size in enumerate(SIZES)]

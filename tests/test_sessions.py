@@ -21,7 +21,16 @@ from rtmlib.tools.base import RTMLIB_SETTINGS
 
 from kinestream.errors import EngineError, ModelError, UsageError
 from kinestream_workers.engines import EngineOptions, open_engine, sessions, warm_up
-from kinestream_workers.engines.devices import COREML, CPU, CUDA, OPENVINO, TENSORRT, parse_device
+from kinestream_workers.engines.devices import (
+    COREML,
+    CPU,
+    CUDA,
+    OPENVINO,
+    TENSORRT,
+    check_precision,
+    parse_device,
+    with_tensorrt,
+)
 from rtmo_graphs import JOINTS, constant, crowd
 
 FLOAT = TensorProto.FLOAT
@@ -118,6 +127,55 @@ def test_what_a_device_asks_onnxruntime_for(word: str, provider: str, index: str
 def test_auto_takes_cuda_where_onnxruntime_has_it_and_nothing_else() -> None:
     assert parse_device("auto", [TENSORRT, CUDA, CPU]) == parse_device("cuda:0", [])
     assert parse_device("auto", [OPENVINO, COREML, CPU]) is parse_device("cpu", [CUDA]) is None
+
+
+@pytest.mark.parametrize("precision, switches", [("fp32", {}), ("fp16", "fp16"), ("bf16", "bf16")])
+def test_tensorrt_is_told_its_precision_and_where_its_engines_are(precision: str, switches: object) -> None:
+    device = parse_device("tensorrt:2", [])
+    assert device is not None
+    check_precision(device, precision)
+    told = with_tensorrt(device, precision, Path("/models/tensorrt"))
+    assert (told.name, told.providers[1:]) == (device.name, device.providers[1:]), (
+        "CUDA, for the rest, as it was"
+    )
+    name, options = told.providers[0]
+    assert name == TENSORRT and options == {
+        "device_id": "2",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": "/models/tensorrt",
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": "/models/tensorrt",
+    } | ({f"trt_{switches}_enable": "1"} if switches else {})
+
+
+@pytest.mark.parametrize("word", ["cuda:1", "openvino", "mps"])
+def test_other_devices_are_told_nothing_of_tensorrt(word: str) -> None:
+    device = parse_device(word, [])
+    assert device is not None and with_tensorrt(device, "fp32", Path("/models")) is device
+
+
+@pytest.mark.parametrize("word, told", [("cpu", "the CPU"), ("cuda:1", "cuda:1"), ("mps", "mps")])
+def test_a_precision_that_onnxruntime_cannot_choose(word: str, told: str) -> None:
+    device = parse_device(word, [])
+    check_precision(device, "fp32")
+    with pytest.raises(UsageError, match=f"precision fp16 needs .*; onnxruntime on {told} computes in what"):
+        check_precision(device, "fp16")
+
+
+def test_bound_outputs_are_those_of_a_plain_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's inputs and outputs are bound; here the CPU's are, which shows that nothing is mixed up."""
+    runner = sessions.SessionRunner(
+        crowd(tmp_path / "net.onnx", size=(192, 320)), EngineOptions(device="cpu")
+    )
+    random = np.random.default_rng(3)
+    batches = [random.uniform(0, 255, (size, 3, 192, 320)).astype(np.float32) for size in (1, 4, 2)]
+    plain = [runner.run(["keypoints", "dets"], images) for images in batches]
+    monkeypatch.setattr(sessions, "BINDING", (CPU,))
+    bound = [runner.run(["keypoints", "dets"], images) for images in batches]
+    for expected, found in zip(plain, bound, strict=True):
+        assert [array.shape[2:] for array in found] == [(JOINTS, 3), (5,)]
+        for one, other in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("word", ["cpu", "cuda", "mps"])
@@ -220,7 +278,7 @@ def test_a_session_that_fails_is_one_line(
     ],
 )
 def test_the_cause_of_an_error_is_told_without_its_place_in_cpp(error: str, cause: str) -> None:
-    assert sessions._cause(RuntimeError(error)) == cause
+    assert sessions.cause(RuntimeError(error)) == cause
 
 
 def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:

@@ -51,11 +51,25 @@ def _default(setting: str) -> str:
     help="Where to infer: auto, cpu, cuda[:N], tensorrt[:N], openvino or mps. auto takes CUDA if this "
     "onnxruntime has it; what does not come up is a warning, and the CPU.",
 )
-@click.option("--require-device", is_flag=True, help="End if the device does not come up.")
+@click.option("--require-device", is_flag=True, help="End if the device, or the precision, does not come up.")
 @click.option(
     "--engine",
     metavar="NAME",
     help="Engine of the model, such as rtmo.  [default: by the file's ending]",
+)
+@click.option(
+    "--runtime",
+    default="onnxruntime",
+    show_default=True,
+    metavar="NAME",
+    help="What runs an ONNX file: onnxruntime, or openvino (the extra of that name), which has bf16.",
+)
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    metavar="NAME",
+    help="What it is computed in: fp32; bf16 with openvino, on CPUs that have it; fp16 or bf16 with tensorrt.",
 )
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads of one inference on a CPU.  [default: physical cores]"
@@ -99,6 +113,8 @@ def worker(
     device: str,
     require_device: bool,
     engine: str | None,
+    runtime: str,
+    precision: str,
     threads: int | None,
     lease_ms: int,
     heartbeat_file: Path | None,
@@ -131,7 +147,9 @@ def worker(
             f"a worker's name has 1 to {MAX_TEXT} characters and is not {RETURNED!r}, got {name[:80]!r}"
         )
     # What is wrong with the arguments comes before what is wrong with Redis.
-    options = EngineOptions(device=device, require_device=require_device, threads=threads)
+    options = EngineOptions(
+        device=device, require_device=require_device, threads=threads, runtime=runtime, precision=precision
+    )
     if model == AUTO and os.environ.get(SOURCE_VARIABLE, "").startswith("testcard:"):
         _log.info("model %s: %s, since %s is a test card", AUTO, FALLBACK, SOURCE_VARIABLE)
         model = FALLBACK

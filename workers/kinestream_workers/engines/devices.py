@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kinestream.errors import UsageError
@@ -71,3 +72,39 @@ def parse_device(text: str, available: list[str]) -> Device | None:
             return Device(text, ((COREML, {}),))
         case _:
             return None
+
+
+def check_precision(device: Device | None, precision: str) -> None:
+    """Raise `UsageError` for a precision that onnxruntime cannot choose there: it runs a file as it is.
+
+    A file whose inside was converted to fp16 runs as such, on CUDA too, and is no matter of `--precision`.
+    """
+    if precision == "fp32" or (device is not None and device.provider == TENSORRT):
+        return
+    raise UsageError(
+        f"precision {precision} needs --runtime openvino, on a CPU, or --device tensorrt; "
+        f"onnxruntime on {device.name if device else 'the CPU'} computes in what the file says"
+    )
+
+
+def with_tensorrt(device: Device, precision: str, engines: Path) -> Device:
+    """The same device, TensorRT being told its precision and a folder for what it has built; else as it is.
+
+    TensorRT builds an engine for a network and a range of batches in minutes, and keeps it there: another
+    start takes it from there. The range grows by itself with the batches that come, so that the first
+    start's warm-up builds it more than once. A range given beforehand would have to name the inputs of every
+    part that TensorRT takes of the network, which is not known before.
+    """
+    if device.provider != TENSORRT:
+        return device
+    (name, options), *rest = device.providers
+    options = {
+        **options,
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(engines),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(engines),
+    }
+    if precision != "fp32":  # some layers stay in fp32, where TensorRT finds that better
+        options[f"trt_{precision}_enable"] = "1"
+    return Device(device.name, ((name, options), *rest))

@@ -21,6 +21,13 @@ Image = NDArray[np.uint8]
 """A picture [rows, columns, 3]: blue, green, red, 0–255."""
 
 
+RUNTIMES = ("onnxruntime", "openvino")
+"""What can run an ONNX file; docs/engines.md says which of them when."""
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+"""What a network may be computed in. Its inputs and outputs, and what is made of them, stay fp32."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
     """How an engine shall run; what does not apply to it, it leaves alone. Raises `UsageError`."""
@@ -31,11 +38,23 @@ class EngineOptions:
     """Raise `EngineError` when `device` does not come up, instead of a warning and the CPU."""
     threads: int | None = None
     """Threads that one batch may use on a CPU; None leaves it to the engine."""
+    runtime: str = "onnxruntime"
+    """What runs an ONNX file: one of `RUNTIMES`."""
+    precision: str = "fp32"
+    """What it computes in: one of `PRECISIONS`. One that a CPU has not is a warning and fp32, or, with
+    `require_device`, an `EngineError`.
+    """
 
     def __post_init__(self) -> None:
+        for option, given, known in (
+            ("runtime", self.runtime, RUNTIMES),
+            ("precision", self.precision, PRECISIONS),
+        ):
+            if given not in known:
+                raise UsageError(f"{option} must be one of {', '.join(known)}, got {given!r}")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"threads must be at least 1, got {self.threads}")
-        if self.require_device and self.device == "auto":
+        if self.require_device and self.device == "auto" and self.precision == "fp32":
             raise UsageError("require-device needs the device's name, and auto is none")
 
 
