@@ -69,7 +69,7 @@ def _default(setting: str) -> str:
     default="fp32",
     show_default=True,
     metavar="NAME",
-    help="What it is computed in: fp32; bf16 with openvino, on CPUs that have it; fp16 or bf16 with tensorrt.",
+    help="What it computes in: fp32; bf16 with openvino, on CPUs that have it; fp16 or bf16 with tensorrt.",
 )
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads of one inference on a CPU.  [default: physical cores]"
