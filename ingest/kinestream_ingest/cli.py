@@ -237,8 +237,11 @@ async def _ingest(
                 max_age_ms=wishes.max_age_ms,
             )
             _tell(telemetry, feed, stop)
+            # A run with a key is gone on with by whoever has the key: that its reader is silent is no reason
+            # to end it, and a state that is not told any more would be one (see `kinestream.abandoned`).
+            telling = contextlib.nullcontext() if run_key else told(feed, redis, process_name())
             try:
-                async with told(feed, redis, process_name()), shown_progress(feed, redis):
+                async with telling, shown_progress(feed, redis):
                     await feed.produce()
             except RedisUnavailable:
                 raise  # without sums: who was told to stop does not wait again for a Redis that hangs

@@ -14,6 +14,7 @@ from importlib.resources import files
 
 from redis.asyncio import Redis
 
+from kinestream.abandoned import end_abandoned_runs
 from kinestream.delivery import memory_errors, untyped
 from kinestream.groupconsumer import GroupConsumer
 from kinestream.jobs.folders import Folders
@@ -30,6 +31,7 @@ async def keep_house(redis: Redis, folders: Folders, *, keys: Keys) -> None:
     cameras = [name.decode() for name in await untyped(redis).hkeys(keys.cameras)]
     # Leases that ran out, dead members of groups, dead letters and results past their age.
     await GroupConsumer(redis, "housekeeping", keys=keys).sweep(cameras)
+    await end_abandoned_runs(redis, keys=keys)
     for camera in cameras:
         if await forget_camera(redis, camera, keys=keys):
             _log.info("%s is forgotten: its last run ended long ago", camera, extra=about(camera))
