@@ -220,13 +220,19 @@ async def _ingest(
             raise UsageError(f"--reconnect is for cameras; {source.description} is read once")
         its_lane: Lane = lane or ("live" if source.live else "every-frame")
         if run_key is not None and (source.returns or its_lane == "live" or not run_key):
-            raise UsageError("--run-key KEY is for what is read once, on the every-frame lane")
+            raise UsageError(
+                f"--run-key KEY is for what is read once, on the every-frame lane: {source.description} is "
+                + ("a camera" if source.returns else "live" if its_lane == "live" else "given an empty key")
+            )
         url = find_redis_url(redis_url)
+        name = camera or source.name
         async with connect(url) as redis, telemetry.watching_redis(url):
+            if run_key and await _is_over(redis, name, run_key, stop):
+                return
             feed = Feed(
                 redis,
                 source,
-                camera=camera or source.name,
+                camera=name,
                 lane=its_lane,
                 reopen=open_it if source.returns and reconnect is not False else None,
                 encoder=encoder,
@@ -249,6 +255,18 @@ async def _ingest(
                 await _show_sums(redis, feed)
                 raise
             await _show_sums(redis, feed)
+
+
+async def _is_over(redis: Redis, camera: str, run_key: str, stop: asyncio.Event) -> bool:
+    """Whether the run of this key has ended, so that there is nothing left to do."""
+    from kinestream.redis import through_outages
+    from kinestream.run import run_of_token
+
+    what = f"looking for a run of {camera}"
+    run, is_open = await through_outages(lambda: run_of_token(redis, camera, run_key), what=what, stop=stop)
+    if run and not is_open:
+        click.echo(f"{camera}: run {run}, which has this key, is over already")
+    return run > 0 and not is_open
 
 
 def _tell(telemetry: Telemetry, feed: Feed, stop: asyncio.Event) -> None:

@@ -5,7 +5,8 @@ What may go wrong, and what then:
 Redis away             wait and offer the same frame again, since its first try may have arrived
 stream full            every-frame: wait for room; a live stream makes room itself
 no memory left         live: the frame is given up on, `redis-full`; every-frame: wait, as for room
-Redis lost its memory  the run ends with what is lost, and a new one goes on with the frame at hand
+Redis lost its memory  the run ends with what is lost, and a new one goes on with the frame at hand; a run that
+                       has a key is not replaced: `RunLost` propagates
 a newer run            somebody else produces this camera now: `Fenced` propagates
 told to stop           what is not acknowledged has never been a part of the run
 
@@ -72,8 +73,9 @@ class Offering:
     ) -> None:
         """`source` is a description without credentials; `priority` and `max_age_ms` as for `Run.begin`.
 
-        With a `run_key` the run that was begun with the same key goes on, if it is open (see `begin`). Raises
-        `UsageError` for a bad camera name.
+        With a `run_key` the run that was begun with the same key goes on, if it is open (see `begin`), and it
+        is the only one: if Redis loses it, `offer` ends it and raises `RunLost`. Raises `UsageError` for a bad
+        camera name.
         """
         self.camera = check_camera(camera)
         self.lane = lane
@@ -116,10 +118,9 @@ class Offering:
 
         The latter has `produced` frames already, which are not offered again.
         """
-        if not self.runs and await self._resume():
+        if await self._resume():
             return
-        token = self._run_key if self._run_key and not self.runs else uuid.uuid4().hex
-        begin = partial(self._begin_run, after=after, token=token)
+        begin = partial(self._begin_run, after=after, token=self._run_key or uuid.uuid4().hex)
         run = await self._insist(begin, f"beginning a run of {self.camera}")
         self.runs.append(run)
         self.open = True
@@ -214,6 +215,8 @@ class Offering:
         self.open = False
         what = f"ending run {old.number} of {self.camera}"
         await self._insist(partial(old.finish_lost, lost.known), what)
+        if self._run_key:  # whoever started this waits for that run, and would not know of another
+            raise lost
         self._first += old.produced
         await self.begin(after=old.number)
 

@@ -15,7 +15,7 @@ import datetime
 import os
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +84,8 @@ class Job:
         async with _client(self.redis) as redis:
             reply, attempt = await JobStore(redis, self.keys).retry(self.id)
             if reply in ("again", "goes-on"):
-                await Queue(redis, self.keys).put(self.id, attempt)
+                with suppress(OutOfMemoryError):  # housekeeping puts it there later
+                    await Queue(redis, self.keys).put(self.id, attempt)
                 return reply
         if reply == "gone":
             raise _unknown(self.id)
@@ -180,11 +181,12 @@ async def _hand_in(redis: Redis | str, request: JobRequest, *, force: bool, keys
     job_id = request.job_id(salt=secrets.token_hex(8) if force else "")
     async with _client(redis) as client:
         try:
-            is_new = await JobStore(client, keys).submit(job_id, request)
-            if is_new:  # else it is in a queue; should it not be, housekeeping sees to it
-                await Queue(client, keys).put(job_id, 1)
+            is_new, state, attempt = await JobStore(client, keys).submit(job_id, request)
         except OutOfMemoryError as error:
             raise RedisUnavailable(f"the job was not taken: Redis has no memory left ({error})") from error
+        if state == "queued":  # as a rule it is in the queue, if it is not new
+            with suppress(OutOfMemoryError):  # handed in it is: housekeeping puts it there later
+                await Queue(client, keys).put(job_id, attempt)
     return Job(job_id, redis, keys, is_new=is_new)
 
 
@@ -194,11 +196,14 @@ def _named(video: str) -> tuple[str, str]:
         return video, ""
     root = os.environ.get(VIDEOS_VARIABLE)
     path = Path(video).absolute()
-    if root and not path.is_file():
-        path = Path(root, video).absolute()
-    if not path.is_file():
-        raise UsageError(f"there is no video file {video}" + (f", nor in {root}" if root else ""))
-    resolved = path.resolve()
+    try:
+        if root and not path.is_file():
+            path = Path(root, video).absolute()
+        is_there, resolved = path.is_file(), path.resolve()
+    except OSError as error:
+        raise UsageError(f"cannot read {video[:200]}: {error.strerror}") from error
+    if not is_there:
+        raise UsageError(f"there is no video file {video[:200]}" + (f", nor in {root}" if root else ""))
     if root and not resolved.is_relative_to(Path(root).resolve()):
         raise UsageError(
             f"{video} is not in the folder of videos ({root}), where those who serve look for it"

@@ -2,7 +2,8 @@
 
 A place is a cursor of the results stream, and how many bytes of the file belong to what came before it. Both
 are told together, after the lines were handed to the system. So whoever goes on cuts the file there and reads
-from there: no line is missing, none is twice. Not for: where the file is, nor what is made of it.
+from there: no line is missing, none is twice. The cursor is never the one after the end of a run: nothing
+would come after that. Not for: where the file is, nor what is made of it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +49,13 @@ class Place:
 class Lines:
     """The file of lines. `frames` and `people` count what was written, `place` is where to go on from."""
 
-    def __init__(self, file: BinaryIO, place: Place) -> None:
+    def __init__(self, file: BinaryIO, place: Place, models: Iterable[str] = ()) -> None:
+        """`models` are those of the lines that are there."""
         self.place = place
         self.frames, self.people = place.frames, place.people
-        self.models: set[str] = set()
+        self.models = {*models}
         self._file = file
+        self._cursor = place.cursor
         self._told_s = time.monotonic()
 
     def add(self, result: PoseResult) -> None:
@@ -65,14 +69,15 @@ class Lines:
         self._file.write(json.dumps(result.as_dict()).encode() + b"\n")
         self.frames += result.frames
         self.people += len(result.people or ())
+        self._cursor = result.cursor
         if time.monotonic() - self._told_s > _TOLD_EVERY_S:
-            self.tell(result.cursor)
+            self.tell()
 
-    def tell(self, cursor: str) -> None:
-        """Make what was written up to this record the place to go on from."""
+    def tell(self) -> None:
+        """Make what was written the place to go on from."""
         self._file.flush()
         self._told_s = time.monotonic()
-        self.place = Place(cursor, self._file.tell(), self.frames, self.people)
+        self.place = Place(self._cursor, self._file.tell(), self.frames, self.people)
 
 
 class Rate:
@@ -103,21 +108,26 @@ async def collect(redis: Redis, camera: str, run: int, lines: Lines, *, keys: Ke
             if result.status == "missing" or result.run > run:
                 raise Incomplete(f"results of run {run} are missing: {result.cause or 'a newer run began'}")
             if result.status == "end":
-                lines.tell(result.cursor)
+                lines.tell()
                 return result.cause
             lines.add(result)
     raise Incomplete("the results ended")
 
 
-def take_over(before: Path, lines: Path, offset: int) -> bool:
-    """Copy the first `offset` bytes that another wrote, and may write on; false if they are not there."""
+def take_over(before: Path, lines: Path, offset: int) -> set[str] | None:
+    """Copy the first `offset` bytes that another wrote, and may write on; None if they are not there.
+
+    Returns the models of these lines: one at most, since `Lines` takes no other.
+    """
     try:
         with before.open("rb") as source, lines.open("wb") as target:
             while (left := offset - target.tell()) > 0:
                 some = source.read(min(left, 2**20))
                 if not some:
-                    return False
+                    return None
                 target.write(some)
     except FileNotFoundError:
-        return False
-    return True
+        return None
+    with lines.open("rb") as copied:
+        models = (json.loads(line).get("model") for line in copied)
+        return {model for model in [next(filter(None, models), "")] if model}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -19,7 +20,7 @@ from kinestream.delivery import memory_errors, untyped
 from kinestream.groupconsumer import GroupConsumer
 from kinestream.jobs.folders import Folders
 from kinestream.jobs.queue import Queue
-from kinestream.jobs.store import JobStore
+from kinestream.jobs.store import JobRecord, JobStore
 from kinestream.keys import Keys
 from kinestream.logs import about
 
@@ -35,8 +36,10 @@ async def keep_house(redis: Redis, folders: Folders, *, keys: Keys) -> None:
     for camera in cameras:
         if await forget_camera(redis, camera, keys=keys):
             _log.info("%s is forgotten: its last run ended long ago", camera, extra=about(camera))
-    await put_lost_jobs(redis, keys=keys)
-    for job_id in await asyncio.to_thread(folders.clear):
+    records = await JobStore(redis, keys).read_all()
+    await put_lost_jobs(redis, records, keys=keys)
+    in_work = {record.id for record in records if not record.over}
+    for job_id in await asyncio.to_thread(folders.clear, in_work):
         _log.info("the results of %s have expired", job_id, extra=about(job_id))
 
 
@@ -54,15 +57,15 @@ async def forget_camera(redis: Redis, camera: str, *, keys: Keys | None = None) 
         return bool(await redis.register_script(_forget())(keys=names, args=[camera, int(run)]))
 
 
-async def put_lost_jobs(redis: Redis, *, keys: Keys) -> list[str]:
-    """Queue every job that is not over, nobody works on, and arq does not know of; return their names.
+async def put_lost_jobs(redis: Redis, records: Sequence[JobRecord], *, keys: Keys) -> list[str]:
+    """Queue those that are not over, nobody works on, and arq does not know of; return their names.
 
     So it is when whoever handed it in died halfway, when arq believed a worker that was frozen, and when
     Redis lost a part of its memory.
     """
     store, queue = JobStore(redis, keys), Queue(redis, keys)
     lost = []
-    for record in await store.read_all():
+    for record in records:
         if record.over or await store.is_claimed(record.id) or await queue.has(record.id, record.attempt):
             continue
         if await queue.put(record.id, record.attempt):
@@ -73,4 +76,4 @@ async def put_lost_jobs(redis: Redis, *, keys: Keys) -> list[str]:
 
 @cache
 def _forget() -> str:
-    return (files("kinestream.jobs") / "lua" / "forget.lua").read_text()
+    return (files("kinestream.jobs") / "lua" / "forget_camera.lua").read_text()

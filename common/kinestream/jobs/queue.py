@@ -11,7 +11,10 @@ What arq does by itself, and what is done about it here:
   may take a week, so its mark `in-progress` is a short one that is renewed.
 - It keeps results, and refuses a new job of an old name while it does. None are kept.
 - It forgets a job that has waited for a day. Here it may wait for a month.
-- Its loop ends when Redis is away for longer than a few tries. It is begun anew when Redis is back.
+- It is done with a job whose function returns, also where that only found somebody else at work. Here that
+  is looked at again after a while.
+- Its loop ends when Redis is away for longer than a few tries, or full. It is begun anew when Redis is back.
+- A job that it was about to start when Redis went away takes one of its places for ever: see `_Worker`.
 - Jobs that keep house wait behind videos that take hours. They have a queue and a loop of their own.
 """
 
@@ -20,19 +23,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix, job_key_prefix
 from arq.cron import cron
-from arq.worker import Function, Worker, func
+from arq.worker import Function, Retry, Worker, func
 from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
 
 from kinestream.jobs.packed import pack, unpack
 from kinestream.jobs.store import LEASE_S
 from kinestream.keys import Keys
-from kinestream.redis import connect, is_away, through_outages
+from kinestream.redis import connect, is_away, reason, through_outages
 from kinestream.tasks import cancel
 
 _POLL_S = 0.2
@@ -41,13 +46,22 @@ _POLL_S = 0.2
 _EXPIRES_MS = 30 * 24 * 3600 * 1000
 _LONGEST_S = 7 * 24 * 3600.0
 _RENEW_S = LEASE_S / 5
+"""Also how long a job that is somebody else's is left alone: by then that one has renewed its mark."""
+
+_FULL_S = 1.0
+"""How long Redis is left alone once it had no memory for arq."""
+
 _TRIES = 100_000
 """Being run again is what makes a job survive its workers; how often is `store.py`'s business."""
 
 _HOUSE_S = 10
 """Between two rounds of housekeeping; a divisor of 60."""
 
-RunJob = Callable[[str], Awaitable[None]]
+_log = logging.getLogger(__name__)
+
+RunJob = Callable[[str], Awaitable[bool]]
+"""Does a job; false if somebody else does it."""
+
 Chore = Callable[[Any], Awaitable[None]]
 KeepHouse = Callable[[], Awaitable[None]]
 
@@ -96,12 +110,19 @@ async def serve(
         mark = in_progress_key_prefix + context["job_id"]
         renewing = asyncio.create_task(_renew(context["redis"], mark))
         try:
-            await run_job(job_id)
+            is_ours = await run_job(job_id)
         finally:
             await cancel(renewing)
+        if not is_ours:
+            raise Retry(defer=_RENEW_S)
 
     async def house(context: dict[str, Any]) -> None:
-        await keep_house()
+        try:
+            await keep_house()
+        except Exception as error:
+            if not _may_pass(error):
+                raise
+            _log.info("keeping house has to wait: %s", reason(error))
 
     async with connect(url) as jobs, connect(url) as control:
         run = func(job, name="run_job", timeout=_LONGEST_S, keep_result=0, max_tries=_TRIES)  # type: ignore[arg-type]
@@ -144,18 +165,54 @@ async def _loop(worker: Worker, stop: asyncio.Event) -> None:
         try:
             await worker.async_run()
         except Exception as error:
-            if not is_away(error):
+            if not _may_pass(error):
                 raise
+            if not is_away(error):
+                _log.warning("Redis has no memory left for the queue of jobs: %s", reason(error))
+                await asyncio.sleep(_FULL_S)
             await through_outages(worker.pool.ping, what="looking for jobs", stop=stop)
+        for rounds in worker.cron_jobs:
+            rounds.next_run = None  # else those that were missed are made up for, one by one
 
 
 async def _renew(redis: Redis, mark: str) -> None:
     """Keep arq from running the job elsewhere."""
     while True:
         await asyncio.sleep(_RENEW_S)
-        await through_outages(
-            lambda: redis.set(mark, b"1", px=round(1000 * LEASE_S)), what="renewing the mark of a job"
-        )
+        with contextlib.suppress(OutOfMemoryError):  # whoever takes it up meanwhile finds that it is ours
+            await through_outages(
+                lambda: redis.set(mark, b"1", px=round(1000 * LEASE_S)), what="renewing the mark of a job"
+            )
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it is Redis's trouble, and waiting may mend it."""
+    return is_away(error) or isinstance(error, OutOfMemoryError)
+
+
+class _Worker(Worker):
+    """arq's, less its way of counting: a place taken for a job, and then an outage, were never given back."""
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Not what this process is at: while it was frozen, its marks ran out."""
+        await super().start_jobs([job_id for job_id in job_ids if job_id.decode() not in self.tasks])
+
+    @property
+    def job_counter(self) -> int:
+        return sum(not task.done() for task in self.tasks.values())
+
+    @job_counter.setter
+    def job_counter(self, count: int) -> None:
+        """Counted anew each time."""
+
+    @property
+    def sem(self) -> asyncio.Semaphore:  # type: ignore[override]
+        """A new one each time: arq looks at `job_counter`, too, and starts one job after another."""
+        return asyncio.Semaphore(1)
+
+    @sem.setter
+    def sem(self, count: object) -> None:
+        """Not kept."""
 
 
 async def _close(worker: Worker) -> None:
@@ -176,7 +233,7 @@ async def _close(worker: Worker) -> None:
 
 
 def _worker(redis: Redis, queue: str, functions: list[Function], **options: Any) -> Worker:
-    return Worker(
+    return _Worker(
         functions,
         queue_name=queue,
         redis_pool=_arq(redis, queue),

@@ -53,7 +53,7 @@ class JobOptions:
         unknown = [name for name in self.outputs if name not in OUTPUTS]
         if unknown or isinstance(self.outputs, str) or not self.outputs:
             raise UsageError(f"outputs are some of {', '.join(OUTPUTS)}, got {self.outputs!r}")
-        if isinstance(self.min_score, bool) or not 0 <= self.min_score <= 1:
+        if type(self.min_score) not in (int, float) or not 0 <= self.min_score <= 1:
             raise UsageError(f"min_score is from 0 to 1, got {self.min_score!r}")
 
     @classmethod
@@ -64,7 +64,8 @@ class JobOptions:
         return cls(**{**chosen, "outputs": _in_order(chosen.get("outputs", ("jsonl",)))})
 
     def as_json(self) -> str:
-        return json.dumps(asdict(self))
+        """One text for what is the same, since jobs are told apart by it."""
+        return json.dumps({**asdict(self), "min_score": float(self.min_score)})
 
 
 def _in_order(outputs: Sequence[Output]) -> tuple[Output, ...]:

@@ -66,37 +66,53 @@ class Service:
     keys: Keys = field(default_factory=Keys)
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}")
 
-    async def run_job(self, job_id: str) -> None:
-        """Do a job, if it is to be done and nobody else does it; raises only what is a bug, or cancelled."""
+    async def run_job(self, job_id: str) -> bool:
+        """Do a job if it is to be done; return false if somebody else does it, or Redis is full.
+
+        Raises only what is a bug, or cancelled.
+        """
         store = JobStore(self.redis, self.keys)
-        claim = partial(store.claim, job_id, self.name, self.lease_s)
-        reply, number = await through_outages(claim, what="taking up a job")
+        owner = f"{self.name}-{secrets.token_hex(2)}"
+        claim = partial(store.claim, job_id, owner, self.lease_s)
+        try:
+            reply, number = await through_outages(claim, what="taking up a job")
+        except OutOfMemoryError:
+            return False
         if reply != "ok":
             _log.info("%s: nothing to do, it is %s", job_id, reply, extra=about(job_id))
-            return
-        record = await through_outages(partial(store.read, job_id), what="taking up a job")
+            return reply != "taken"
+        try:
+            record = await through_outages(partial(store.read, job_id), what="taking up a job")
+        except (KinestreamError, ValueError, TypeError) as error:
+            words = {"error": f"what is asked for cannot be read: {_words(error)}"}
+            await store.settle(job_id, owner, "failed", words, self.keep_s)
+            return True
         if record is None:
-            return
+            return True
         _log.warning("%s: taken up (claim %d): %s", job_id, number, record.request.video, extra=about(job_id))
-        work = _Work(self, store, record, number)
+        work = _Work(self, store, record, owner, number)
         try:
             await work.do()
         except _Lost:
             _log.warning("%s: another has taken it up", job_id, extra=about(job_id))
+            return False
         except asyncio.CancelledError:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.lease_s / 3):
                     await work.let_go()
             raise
+        return True
 
 
 class _Work:
     """One claim of one job."""
 
-    def __init__(self, service: Service, store: JobStore, record: JobRecord, claim: int) -> None:
+    def __init__(self, service: Service, store: JobStore, record: JobRecord, owner: str, claim: int) -> None:
         self._service = service
         self._store = store
         self._job = record
+        self._owner = owner
+        self._telling = asyncio.Lock()
         self._run_key = record.run_key
         self._folder = service.folders.work(record.id, record.attempt, claim)
         self._progress: Callable[[], dict[str, Any]] = dict
@@ -132,7 +148,7 @@ class _Work:
     async def let_go(self) -> None:
         """Put the job back, so that whoever serves takes it up at once."""
         await through_outages(
-            partial(self._store.settle, self._job.id, self._service.name, "queued", self._progress()),
+            partial(self._store.settle, self._job.id, self._owner, "queued", self._progress()),
             what=f"letting go of {self._job.id}",
         )
 
@@ -141,19 +157,9 @@ class _Work:
         self._check_host()
         self._progress = analysis.progress
         lines = await analysis.run()
-        await self._tell({**analysis.progress(), "stage": "writing"})
         note = await self._make_outputs(lines)
-        note = "; ".join(filter(None, [analysis.note, note]))
-        ledger = analysis.ledger
-        facts = {
-            "run": ledger.run if ledger else 0,
-            "frames": ledger.produced if ledger else 0,
-            "ledger": {} if ledger is None else {name: getattr(ledger, name) for name in _COUNTED},
-            "causes": {} if ledger is None else ledger.causes,
-            "models": sorted(analysis.models),
-            "people": analysis.progress().get("people", 0),
-        }
-        return await self._publish(note, {"video": request.video, **facts})
+        note = "; ".join(filter(None, [analysis.found["note"], note]))
+        return await self._publish(note, {"video": request.video, **analysis.found})
 
     async def _export(self) -> dict[str, Any]:
         await self._tell({"stage": "writing"})
@@ -192,7 +198,7 @@ class _Work:
 
         video = self._job.request.video
         host = urlsplit(video).hostname if is_url(video) else None
-        if host is not None and host not in self._service.hosts:
+        if is_url(video) and host not in self._service.hosts:
             raise KinestreamError(f"videos of {host} are not read here: kinestream jobs --allow-host {host}")
 
     async def _kept(self, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
@@ -208,20 +214,27 @@ class _Work:
 
     async def _keep(self) -> None:
         while True:
-            await self._tell(self._progress())
+            await self._tell({})
             await asyncio.sleep(_KEPT_EVERY_S)
 
     async def _tell(self, fields: dict[str, Any]) -> None:
-        """Renew the claim and store fields; raises `_Aborted` or `_Lost`."""
+        """Renew the claim and store fields, and how it goes; raises `_Aborted` or `_Lost`.
+
+        While Redis has no memory, fields that another could not do without wait until it has: frames that
+        workers take make room again. One call after another, so that what is told first is overwritten.
+        """
         self._run_key = fields.get("run_key", self._run_key)
-        service = self._service
-        keep = partial(self._store.keep, self._job.id, service.name, service.lease_s, fields)
-        try:
-            reply = await through_outages(keep, what=f"working on {self._job.id}")
-        except OutOfMemoryError as error:  # frames that workers take make room again
-            if "run_key" in fields:
-                raise KinestreamError(f"Redis has no memory left: {error}") from error
-            return
+        reply = ""
+        async with self._telling:
+            while not reply:
+                told = {**self._progress(), **fields}
+                keep = partial(self._store.keep, self._job.id, self._owner, self._service.lease_s, told)
+                try:
+                    reply = await through_outages(keep, what=f"working on {self._job.id}")
+                except OutOfMemoryError:
+                    if not fields:
+                        return
+                    await asyncio.sleep(_KEPT_EVERY_S)
         if reply != "ok":
             raise _Aborted if reply == "abort" else _Lost
 
@@ -233,16 +246,13 @@ class _Work:
     async def _settle(self, state: State, fields: dict[str, Any]) -> None:
         service = self._service
         fields = {**self._progress(), "fps": 0, "stage": "", **fields}
-        settle = partial(self._store.settle, self._job.id, service.name, state, fields, service.keep_s)
+        settle = partial(self._store.settle, self._job.id, self._owner, state, fields, service.keep_s)
         if not await through_outages(settle, what=f"settling {self._job.id}"):
             raise _Lost
         if state != "done":
-            await asyncio.to_thread(service.folders.forget_work, self._job.id)
+            await asyncio.to_thread(service.folders.forget_work, self._folder)
         word = fields.get("error") or fields.get("note") or fields.get("folder", "")
         _log.warning("%s: %s, %s", self._job.id, state, word, extra=about(self._job.id))
-
-
-_COUNTED = ("ok", "dropped", "stale", "failed", "lost")
 
 
 def _words(error: Exception) -> str:

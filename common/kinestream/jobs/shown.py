@@ -31,7 +31,7 @@ def facts_of(record: JobRecord) -> dict[str, Any]:
     """What is worth knowing, for people and programs."""
     request = record.request
     facts = {"id": record.id, "state": record.state, "kind": request.kind, "video": request.video}
-    left_out = {"id", "state", "request", "run_key", "stamp", "cursor", "offset"}
+    left_out = {"id", "state", "request", "run_key", "stamp", "cursor", "offset", "lines_of", "found"}
     facts |= {"of": request.of} if request.of else {}
     facts |= {
         field.name: getattr(record, field.name)

@@ -7,6 +7,8 @@ Every call may be repeated after a lost reply. Not for: arq, which says what is 
 from __future__ import annotations
 
 import json
+import logging
+import secrets
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,7 +17,7 @@ from typing import Any, Literal, Self, cast
 from redis.asyncio import Redis
 
 from kinestream.delivery import memory_errors, untyped
-from kinestream.errors import JobFailed
+from kinestream.errors import JobFailed, KinestreamError
 from kinestream.jobs.request import JobOptions, JobRequest
 from kinestream.keys import Keys
 
@@ -28,6 +30,8 @@ KEEP_S = 7 * 24 * 3600
 State = Literal["queued", "running", "done", "failed", "aborted"]
 OVER: tuple[State, ...] = ("done", "failed", "aborted")
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
@@ -35,8 +39,9 @@ class JobRecord:
 
     Frames are `offered` to workers, then `done`: of `total`, if that is known. `people` counts those found in
     all frames together, `fps` are the frames done a second just now. `error` says why it did not go well,
-    `note` what else is worth knowing. `claims` counts how often somebody took it up. Times are milliseconds
-    on Redis's clock, 0 for not yet.
+    `note` what else is worth knowing. `claims` counts how often somebody took it up, `owner` who did so last.
+    Times are milliseconds on Redis's clock, 0 for not yet. The rest is for whoever goes on with it (see
+    `analysis.py`).
     """
 
     id: str
@@ -63,6 +68,8 @@ class JobRecord:
     stamp: str
     cursor: str
     offset: int
+    lines_of: int
+    found: str
 
     @property
     def over(self) -> bool:
@@ -104,9 +111,9 @@ class JobRecord:
 
 _NUMBERS = (
     *("attempt", "claims", "submitted_ms", "started_ms", "finished_ms", "expires_ms"),
-    *("run", "total", "offered", "done", "people", "offset"),
+    *("run", "total", "offered", "done", "people", "offset", "lines_of"),
 )
-_TEXTS = ("stage", "error", "note", "folder", "owner", "run_key", "stamp", "cursor")
+_TEXTS = ("stage", "error", "note", "folder", "owner", "run_key", "stamp", "cursor", "found")
 
 
 @cache
@@ -121,8 +128,8 @@ class JobStore:
         self.redis = redis
         self.keys = keys or Keys()
 
-    async def submit(self, job_id: str, request: JobRequest) -> bool:
-        """Hand in a job; false if there is one of this id."""
+    async def submit(self, job_id: str, request: JobRequest) -> tuple[bool, State, int]:
+        """Hand in a job: whether it is a new one, its state and its attempt."""
         fields = {
             "kind": request.kind,
             "video": request.video,
@@ -131,7 +138,9 @@ class JobStore:
             "options": request.options.as_json(),
         }
         keys = [self.keys.jobs, self.keys.job(job_id)]
-        return bool(await self._call("submit", keys, [job_id, *_flat(fields)]))
+        arguments = [job_id, secrets.token_hex(8), *_flat(fields)]
+        is_new, state, attempt = await self._call("submit", keys, arguments)
+        return bool(is_new), state.decode(), int(attempt)
 
     async def read(self, job_id: str) -> JobRecord | None:
         """One job; None if there is none, or it is too long ago."""
@@ -139,15 +148,22 @@ class JobStore:
         return JobRecord.read(job_id, fields) if fields else None
 
     async def read_all(self) -> list[JobRecord]:
-        """All jobs, oldest first; those that have expired are forgotten on the way."""
+        """All jobs, oldest first; those that have expired are forgotten on the way.
+
+        What cannot be read is left out: a newer version's, or somebody else's.
+        """
         ids = [job_id.decode() for job_id in await untyped(self.redis).zrange(self.keys.jobs, 0, -1)]
         found = []
         for job_id in ids:
-            record = await self.read(job_id)
-            if record is None:
-                await untyped(self.redis).zrem(self.keys.jobs, job_id)
-            else:
+            try:
+                record = await self.read(job_id)
+            except (KinestreamError, ValueError, TypeError) as error:
+                _log.info("job %s cannot be read: %s", job_id, error)
+                continue
+            if record is not None:
                 found.append(record)
+            else:
+                await self._call("forget", [self.keys.jobs, self.keys.job(job_id)], [job_id])
         return found
 
     async def is_claimed(self, job_id: str) -> bool:
@@ -155,7 +171,10 @@ class JobStore:
         return bool(await untyped(self.redis).exists(self.keys.job_claim(job_id)))
 
     async def claim(self, job_id: str, owner: str, lease_s: float) -> tuple[str, int]:
-        """Take a job up: `ok` and the number of the claim, or `gone`, `over`, `taken`."""
+        """Take a job up: `ok` and the number of the claim, or `gone`, `over`, `taken`.
+
+        `owner` is a name for this claim alone: a process that was frozen may come to claim a job again.
+        """
         reply, number = await self._call("claim", self._job(job_id), [owner, _ms(lease_s)])
         return reply.decode(), int(number)
 

@@ -14,7 +14,8 @@ elseif claims ~= '0' then
   return 'asked'
 end
 local time = redis.call('TIME')
-local now_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-redis.call('HSET', job, 'state', 'aborted', 'finished_ms', now_ms, 'error', 'aborted before it was begun')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', job, 'state', 'aborted', 'error', 'aborted before it was begun',
+  'finished_ms', string.format('%.0f', now_ms), 'expires_ms', string.format('%.0f', now_ms + 1000 * keep_s))
 redis.call('EXPIRE', job, keep_s)
 return 'aborted'

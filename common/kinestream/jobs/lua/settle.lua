@@ -6,11 +6,11 @@
 local job, claim = KEYS[1], KEYS[2]
 local owner, state, keep_s = ARGV[1], ARGV[2], ARGV[3]
 local was, its_owner = unpack(redis.call('HMGET', job, 'state', 'owner'))
-if was ~= 'running' or its_owner ~= owner then
-  return 0
+if its_owner ~= owner or was ~= 'running' then
+  return its_owner == owner and was == state and 1 or 0 -- 1: the reply to the first try got lost
 end
 redis.call('DEL', claim) -- comes first: it needs no memory, so this goes on where none is left
-redis.call('HSET', job, 'state', state, 'owner', '', unpack(ARGV, 4))
+redis.call('HSET', job, 'state', state, unpack(ARGV, 4))
 if keep_s ~= '' then
   local time = redis.call('TIME')
   local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
