@@ -5,8 +5,8 @@ What may go wrong, and what then:
 Redis away             wait and offer the same frame again, since its first try may have arrived
 stream full            every-frame: wait for room; a live stream makes room itself
 no memory left         live: the frame is given up on, `redis-full`; every-frame: wait, as for room
-Redis lost its memory  the run ends with what is lost, and a new one goes on with the frame at hand; a run that
-                       has a key is not replaced: `RunLost` propagates
+Redis lost its memory  the run ends with what is lost, and a new one goes on with the frame at hand; a run
+                       that has a key is not replaced: `RunLost` propagates
 a newer run            somebody else produces this camera now: `Fenced` propagates
 told to stop           what is not acknowledged has never been a part of the run
 
@@ -74,8 +74,9 @@ class Offering:
         """`source` is a description without credentials; `priority` and `max_age_ms` as for `Run.begin`.
 
         With a `run_key` the run that was begun with the same key goes on, if it is open (see `begin`), and it
-        is the only one: if Redis loses it, `offer` ends it and raises `RunLost`. Raises `UsageError` for a bad
-        camera name.
+        is the only one: if Redis loses it, `offer` ends it and raises `RunLost`.
+
+        Raises `UsageError` for a bad camera name.
         """
         self.camera = check_camera(camera)
         self.lane = lane

@@ -205,8 +205,8 @@ class _Worker(Worker):
     def job_counter(self, count: int) -> None:
         """Counted anew each time."""
 
-    @property
-    def sem(self) -> asyncio.Semaphore:  # type: ignore[override]
+    @property  # type: ignore[override]
+    def sem(self) -> asyncio.Semaphore:
         """A new one each time: arq looks at `job_counter`, too, and starts one job after another."""
         return asyncio.Semaphore(1)
 
