@@ -142,22 +142,24 @@ class Stage:
         committed_ms = [record.committed_ms for record in self.records()]
         return 1000 * (len(committed_ms) - 1) / (max(committed_ms) - min(committed_ms))
 
-    def outage(self, *, seconds: int, down_at_s: float, down_s: float) -> dict[str, dict[str, float]]:
-        """A camera a lane, by `kinestream ingest`, while Redis is off the wire for a while; by lane."""
+    def outage(
+        self, *, seconds: int, down_at_s: float, down_s: float, host: str = "redis", fps: int = 10
+    ) -> dict[str, dict[str, float]]:
+        """A camera a lane, by `kinestream ingest`, while a host is off the wire for a while; by lane."""
         self._client.flushall()
         running = []
         for lane in ("live", "every-frame"):
             log = self._folder / f"{lane}.log"
             log.unlink(missing_ok=True)
-            source = f"testcard://?athletes=2&fps=10&size=640x360&seconds={seconds}"
+            source = f"testcard://?athletes=2&fps={fps}&size=640x360&seconds={seconds}"
             command = [sys.executable, "-m", "kinestream", "ingest", source, "--realtime", "--redis", URL]
             command += ["--camera", lane, "--lane", lane]
             running.append(self.network.start("camera", *command, log=log))
         _wait(lambda: len(self.records()) >= 2, "a first result")
         time.sleep(down_at_s)
-        self.network.link("redis", up=False)
+        self.network.link(host, up=False)
         time.sleep(down_s)
-        self.network.link("redis", up=True)
+        self.network.link(host, up=True)
         up_ms = time.time() * 1000
         for process in running:
             process.wait(PATIENCE_S)
@@ -167,7 +169,7 @@ class Stage:
             mine = [record for record in self.records() if record.camera == ledger.camera]
             later = [record.committed_ms - up_ms for record in mine if record.committed_ms > up_ms]
             told[ledger.camera] = {
-                "captured": seconds * 10,
+                "captured": seconds * fps,
                 "produced": ledger.produced,
                 **{
                     status: getattr(ledger, status) for status in ("ok", "dropped", "stale", "failed", "lost")

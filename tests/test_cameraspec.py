@@ -17,8 +17,8 @@ FULL: dict[str, Any] = {
     "every": 2,
     "max_side": 640,
     "quality": 70,
-    "region": [[10.0, 20.0], [300.0, 20.0], [200.0, 400.0]],
-    "rotation": 90,
+    "region": "10%,20% 30%,20% 20%,40%",
+    "rotate": 90,
     "priority": 9,
     "max_age_ms": 300,
     "clock_offset_ms": -40.5,
@@ -36,7 +36,6 @@ def test_every_option_survives_a_plain_map() -> None:
     assert spec.to_plain() == FULL
     assert CameraSpec.from_plain(spec.to_plain()) == spec
     assert spec.timeout_s == 4.0
-    assert spec.region == ((10, 20), (300, 20), (200, 400))
 
 
 def test_what_is_as_by_default_is_left_out() -> None:
@@ -44,9 +43,16 @@ def test_what_is_as_by_default_is_left_out() -> None:
     assert CameraSpec.from_plain(plain | {"every": 1, "lane": None, "paused": False}).to_plain() == plain
 
 
-def test_a_box_is_a_region_with_four_corners() -> None:
-    spec = CameraSpec(name="a", source="0", region=[100, 50, 640, 480])  # type: ignore[arg-type]
-    assert spec.region == ((100, 50), (740, 50), (740, 530), (100, 530))
+@pytest.mark.parametrize(
+    ("region", "text"),
+    [
+        ([100, 50.5, 640, 480], "100,50.5,640,480"),
+        ([[10, 20], [300, 20], [200, 400]], "10,20 300,20 200,400"),
+        (" 10%,20%  30%,20% 20%,40%", "10%,20% 30%,20% 20%,40%"),
+    ],
+)
+def test_a_region_is_a_text_or_a_list_of_pixels(region: Any, text: str) -> None:
+    assert CameraSpec(name="a", source="0", region=region).region == text
 
 
 def test_all_mistakes_are_found_at_once() -> None:
@@ -59,7 +65,7 @@ def test_all_mistakes_are_found_at_once() -> None:
         "max_side": 15,
         "quality": 101,
         "region": [1, 2, 3],
-        "rotation": 45,
+        "rotate": 45,
         "priority": 10,
         "max_age_ms": 0,
         "clock_offset_ms": "3",
@@ -83,12 +89,17 @@ def test_all_mistakes_are_found_at_once() -> None:
         ("every", 2.0, "must be a whole number, at least 1, got 2.0"),
         ("quality", 0, "must be a whole number from 1 to 100, got 0"),
         ("lane", ["live"], "must be live or every-frame, got list of length 1"),
-        ("region", [10, 10, 0, 5], "a box must be wider and higher than 0, got 0 by 5"),
-        ("region", [[0, 0], [5, 5], [10, 10]], "the corners enclose nothing"),
-        ("region", [[0, 0], [5, 5]], "must be a box [x, y, width, height] or 3 to 64 corners"),
-        ("region", [[0, 0], [5, -5], [9, 9]], "in pixels that are at least 0"),
-        ("region", [[0, float("nan")], [5, 5], [9, 0]], "must be a box"),
-        ("region", "1,2,3,4", "must be a box"),
+        ("region", [10, 10, 0, 5], "a region must be at least 16x16 pixels, got 10,10,0,5"),
+        ("region", [[0, 0], [5, 5], [10, 10]], "enclose nothing"),
+        ("region", [[0, 0], [50, 50]], "a region is a box X,Y,WIDTH,HEIGHT or a polygon X,Y X,Y X,Y…"),
+        ("region", [[0, 0], [50, -5], [90, 90]], "got '0,0 50,-5 90,90'"),
+        ("region", [[0, float("nan")], [5, 5], [9, 0]], "a region is a box"),
+        ("region", [[0, "x"], [5, True], [9, 0]], "a region is a box"),
+        ("region", [], "a region is a box"),
+        ("region", 5, "a region is a box"),
+        ("region", "0,0,300%,10%", "all in pixels or all in percent"),
+        ("rotate", 45, "must be 0, 90, 180 or 270, got 45"),
+        ("rotate", True, "must be 0, 90, 180 or 270, got True"),
         ("source", "a\nb", "has control characters in it"),
         ("source", "x" * 3000, "must have 1 to 2048 characters, got 3000"),
         ("producer", "a/b", "a producer's name is 1 to 64 of"),
@@ -108,8 +119,8 @@ def test_name_and_source_must_be_there() -> None:
 
 
 def test_the_constructor_checks_as_well() -> None:
-    with pytest.raises(UsageError, match="camera 'a': rotation: must be 0, 90, 180, 270 degrees"):
-        CameraSpec(name="a", source="0", rotation=91)
+    with pytest.raises(UsageError, match="camera 'a': rotate: must be 0, 90, 180 or 270, got 91"):
+        CameraSpec(name="a", source="0", rotate=91)
 
 
 def test_a_password_is_not_stored() -> None:

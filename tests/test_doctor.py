@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import time
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 from frames import offer
 from kinestream import doctor
+from kinestream.checks import server as server_checks
 from kinestream.checks.server import check_server
 from kinestream.checks.streams import check_streams
 from kinestream.cli import run
@@ -40,6 +43,31 @@ def test_a_server_as_it_should_be(own_server: Callable[..., Server]) -> None:
     )
     assert all(not finding.mend for finding in found)
     assert "Redis 7" in found[0].says or "Redis 6.2" in found[0].says or "Valkey" in found[0].says
+
+
+@pytest.mark.parametrize(("ahead_s", "level"), [(0.005, "ok"), (0.04, "warning"), (-0.04, "warning")])
+def test_a_clock_that_differs_from_redis_by_more_than_20_ms_is_a_warning(
+    own_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, ahead_s: float, level: str
+) -> None:
+    monkeypatch.setattr(server_checks, "time", HostClock(ahead_s))
+    (clock,) = [one for one in check_server(Asked(redis_url=own_server().url)) if one.subject == "clock"]
+    assert (clock.level, "run NTP or chrony" in clock.mend) == (level, level == "warning")
+    difference = re.match(r"Redis's is ([+-]\d+\.\d) ms from this host's, ± \d+\.\d$", clock.says)
+    assert difference, clock.says
+    assert float(difference[1]) == pytest.approx(-1000 * ahead_s, abs=12), "the test's own round trip aside"
+
+
+class HostClock:
+    """A host whose clock is ahead of Redis's by so much."""
+
+    def __init__(self, ahead_s: float) -> None:
+        self._ahead_s = ahead_s
+
+    def time(self) -> float:
+        return time.time() + self._ahead_s
+
+    def monotonic(self) -> float:
+        return time.monotonic()
 
 
 def test_no_server_is_one_error_with_its_remedy(tmp_path: Path) -> None:

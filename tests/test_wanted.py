@@ -92,7 +92,7 @@ class TestCommand:
         assert capsys.readouterr().out == (
             "no camera is wanted; add one with: kinestream camera add NAME SOURCE\n"
         )
-        words = "--lane live --max-fps 15 --region 10,20,300,200 --rotation 90 --priority 5 --paused"
+        words = "--lane live --max-fps 15 --region 10,20,300,200 --rotate 90 --priority 5 --paused"
         assert run(["camera", "add", "door", "rtsp://a:${WORD}@10.0.0.7/x", *words.split()]) == 0
         said = capsys.readouterr()
         assert said.out == "door: wanted\n"
@@ -102,9 +102,9 @@ class TestCommand:
         capsys.readouterr()
         assert run(["camera", "list", "--json"]) == 0
         door, hall = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        assert (door["region"], door["rotation"]) == ([[10, 20], [310, 20], [310, 220], [10, 220]], 90)
+        assert (door["region"], door["rotate"]) == ("10,20,300,200", 90)
         assert "paused" not in door
-        assert hall["region"] == [[0, 0], [50, 0], [50, 50]]
+        assert hall["region"] == "0,0 50,0 50,50"
         assert run(["camera", "add", "hall", "0"]) == 0
         assert "hall: wanted otherwise than before" in capsys.readouterr().out
         assert run(["camera", "remove", "door", "hall"]) == 0
@@ -116,8 +116,8 @@ class TestCommand:
             (["add", "a b", "0"], "kinestream camera: camera 'a b': name: a camera name is 1 to 64"),
             (["add", "a", "rtsp://a:hunter2@c/"], "source: a password is not stored: write ${NAME}"),
             (["add", "a", "0", "--every", "0"], "every: must be a whole number, at least 1, got 0"),
-            (["add", "a", "0", "--region", "1,2"], "region: must be a box [x, y, width, height]"),
-            (["add", "a", "0", "--region", "left"], "--region is a box x,y,width,height or corners"),
+            (["add", "a", "0", "--region", "1,2"], "region: a region is a box X,Y,WIDTH,HEIGHT"),
+            (["add", "a", "0", "--region", "left"], "region: a region is a box X,Y,WIDTH,HEIGHT"),
             (["remove", "a"], "no such camera is wanted: a; see: kinestream camera list"),
             (["pause", "a"], "no camera a is wanted"),
         ],

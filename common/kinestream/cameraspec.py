@@ -9,7 +9,7 @@ scripts' business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -18,19 +18,12 @@ from kinestream.fields import is_finite_number
 from kinestream.keys import check_camera
 from kinestream.messages import LANES, Lane
 from kinestream.placeholders import check_storable
+from kinestream.region import check_rotation, region_text
 
 MAX_SOURCE = 2048
 """Characters: longer than the URL of any camera, and short beside what else is read with it."""
 
-MAX_CORNERS = 64
-"""Corners of a region: a gym's mat has a handful, and each is compared with every picture."""
-
-ROTATIONS = (0, 90, 180, 270)
-
 PRIORITIES = range(10)
-
-Region = tuple[tuple[float, float], ...]
-"""The corners of a polygon, in pixels of the picture as the source gives it, before any rotation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +41,11 @@ class CameraSpec:
     every: int = 1
     max_side: int | None = None
     quality: int | None = None
-    region: Region | None = None
-    """What is looked at of each picture. Also taken: a box `[x, y, width, height]`."""
-    rotation: int = 0
+    region: str | None = None
+    """What is looked at of each upright picture (see `kinestream.region`). Also taken, in pixels: a box `[x,
+    y, width, height]` or corners `[[x, y], …]`.
+    """
+    rotate: int = 0
     """Degrees by which pictures are turned clockwise so that people stand upright."""
     priority: int = 0
     """0 to 9; while workers are short, cameras of a higher one are served first."""
@@ -99,10 +94,7 @@ class CameraSpec:
     def to_plain(self) -> dict[str, Any]:
         """The map that `from_plain` takes, without what is as it is by default."""
         given = {one.name: getattr(self, one.name) for one in fields(self)}
-        plain = {name: value for name, value in given.items() if value != _DEFAULTS.get(name)}
-        if self.region is not None:
-            plain["region"] = [list(corner) for corner in self.region]
-        return plain
+        return {name: value for name, value in given.items() if value != _DEFAULTS.get(name)}
 
 
 def _text(value: Any) -> str:
@@ -169,9 +161,10 @@ def _optional_flag(value: Any) -> bool | None:
 
 
 def _rotation(value: Any) -> int:
-    if type(value) is not int or value not in ROTATIONS:
-        raise UsageError(f"must be {', '.join(map(str, ROTATIONS))} degrees clockwise, got {_shown(value)}")
-    return value
+    try:
+        return check_rotation(value)
+    except UsageError as error:
+        raise UsageError(str(error).removeprefix("rotate ")) from None
 
 
 def _producer(value: Any) -> str | None:
@@ -183,39 +176,8 @@ def _producer(value: Any) -> str | None:
         raise UsageError(str(error).replace("a camera name", "a producer's name")) from None
 
 
-def _region(value: Any) -> Region | None:
-    if value is None:
-        return None
-    wanted = UsageError(
-        f"must be a box [x, y, width, height] or 3 to {MAX_CORNERS} corners [[x, y], …], in pixels that are "
-        f"at least 0, got {_shown(value)}"
-    )
-    if not isinstance(value, list | tuple):
-        raise wanted
-    if len(value) == 4 and _are_numbers(value):
-        x, y, width, height = map(float, value)
-        if min(width, height) <= 0:
-            raise UsageError(f"a box must be wider and higher than 0, got {width:g} by {height:g}")
-        return ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
-    pairs = [
-        pair for pair in value if isinstance(pair, list | tuple) and len(pair) == 2 and _are_numbers(pair)
-    ]
-    if len(pairs) != len(value) or not 3 <= len(pairs) <= MAX_CORNERS:
-        raise wanted
-    corners = tuple((float(x), float(y)) for x, y in pairs)
-    if not _area(corners):
-        raise UsageError("the corners enclose nothing")
-    return corners
-
-
-def _are_numbers(values: Iterable[Any]) -> bool:
-    return all(is_finite_number(value) and value >= 0 for value in values)
-
-
-def _area(corners: Region) -> float:
-    """Twice the enclosed area, with a sign (the shoelace formula)."""
-    following = (*corners[1:], corners[0])
-    return sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in zip(corners, following, strict=True))
+def _region(value: Any) -> str | None:
+    return None if value is None else region_text(value)
 
 
 def _shown(value: Any) -> str:
@@ -235,7 +197,7 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "max_side": _whole(16, optional=True),
     "quality": _whole(1, 100, optional=True),
     "region": _region,
-    "rotation": _rotation,
+    "rotate": _rotation,
     "priority": _whole(PRIORITIES[0], PRIORITIES[-1]),
     "max_age_ms": _whole(1, optional=True),
     "clock_offset_ms": _milliseconds,

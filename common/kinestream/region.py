@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kinestream.errors import UsageError
 
@@ -98,11 +99,33 @@ def parse_region(text: str) -> Region:
     return Region(text, tuple(corners), percent, box=False)
 
 
+def region_text(value: Any) -> str:
+    """The region as text, of a text, or of a list [x, y, width, height] or [[x, y], …] of pixels, as in YAML.
+
+    Raises `UsageError` if it is no region.
+    """
+    if isinstance(value, str):
+        text = " ".join(value.split())
+    elif isinstance(value, list | tuple):
+        groups = value if all(isinstance(one, list | tuple) for one in value) else [value]
+        text = " ".join(",".join(map(_number_text, group)) for group in groups[: _MAX_POINTS + 1])
+    else:
+        text = repr(value)
+    return parse_region(text).text
+
+
 def check_rotation(degrees: int) -> int:
     """Return `degrees` if a picture can be turned by it, else raise `UsageError`."""
-    if degrees not in ROTATIONS:
+    if type(degrees) is not int or degrees not in ROTATIONS:
         raise UsageError(f"rotate must be 0, 90, 180 or 270, got {degrees}")
     return degrees
+
+
+def _number_text(number: object) -> str:
+    """A number without an exponent; anything else as something that is no number."""
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return repr(number)[:20]
+    return f"{number:.6f}".rstrip("0").rstrip(".")
 
 
 def _numbers(text: str, groups: Sequence[str]) -> tuple[list[float], bool]:

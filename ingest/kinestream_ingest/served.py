@@ -18,13 +18,15 @@ from redis.asyncio import Redis
 from kinestream.cameraspec import CameraSpec
 from kinestream.camerastate import CameraState
 from kinestream.delivery import Limits, untyped
-from kinestream.errors import Fenced, KinestreamError
+from kinestream.errors import Fenced, KinestreamError, UsageError
 from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
 from kinestream.logs import about
 from kinestream.redis import through_outages
+from kinestream.region import parse_region
 from kinestream_ingest.encoder import QUALITY, Encoder
 from kinestream_ingest.feed import Feed
+from kinestream_ingest.framing import Framing
 from kinestream_ingest.opening import Opener
 from kinestream_ingest.pacing import Thinning, pace_of
 from kinestream_ingest.producer import SourceBroke
@@ -75,8 +77,11 @@ class Served:
             open_it or partial(open_source, spec.source, pace=pace, timeout_s=timeout_s),
             timeout_s + _PATIENCE_S,
         )
+        region = None if spec.region is None else parse_region(spec.region)
         self._encoder = Encoder(
-            quality=QUALITY if spec.quality is None else spec.quality, max_side=spec.max_side
+            quality=QUALITY if spec.quality is None else spec.quality,
+            max_side=spec.max_side,
+            framing=Framing(region, rotate=spec.rotate),
         )
         self.task: asyncio.Task[None] | None = None
 
@@ -128,6 +133,11 @@ class Served:
     async def _read(self, source: Source) -> None:
         """Read what is open to its end, connection after connection if it is a camera."""
         spec = self.spec
+        try:
+            self._encoder.check(source)
+        except UsageError:
+            source.close()
+            raise
         returns = source.returns and spec.reconnect is not False
         self.feed = Feed(
             self._redis,
@@ -140,6 +150,8 @@ class Served:
             stop=self.stop,
             keys=self._keys,
             limits=self._limits,
+            priority=spec.priority,
+            max_age_ms=spec.max_age_ms,
         )
         self._error = ""
         try:

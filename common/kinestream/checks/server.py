@@ -23,8 +23,11 @@ PATIENCE_S = 5.0
 _FULL = 0.8
 """Part of the memory from which on it is time to act: frames come in bursts."""
 
-_SKEW_MS = 50.0
-"""Clocks that differ by more make latencies between hosts look wrong by more than a frame or two."""
+_SKEW_MS = 20.0
+"""Clocks that differ by more put frames of two hosts' cameras together wrongly (at 30 fps half of an interval
+is 17 ms), and make latencies from capture on look wrong by a frame. NTP keeps hosts of one network well below
+it.
+"""
 
 _SLOW_MS = 5.0
 """A round trip that takes longer shows in live feedback: a frame's way has three to five of them."""
@@ -140,5 +143,7 @@ def _clock(client: redis.Redis) -> Iterator[Finding]:
         "warning" if skewed else "ok",
         "clock",
         f"Redis's is {ahead_ms:+.1f} ms from this host's, ± {trip_ms / 2:.1f}",
-        "run NTP or chrony on both: latencies from capture on compare these clocks" if skewed else "",
+        "run NTP or chrony on both: bundles and latencies from capture on compare these clocks"
+        if skewed
+        else "",
     )

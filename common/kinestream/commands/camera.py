@@ -44,11 +44,11 @@ def _added(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--quality", type=int, metavar="Q", help="JPEG quality, 1 to 100 [default: 85]."),
             click.option(
                 "--region",
-                metavar="CORNERS",
-                help="Look at this part only: a box x,y,width,height or corners 'x,y x,y x,y', in pixels of "
-                "the camera's picture.",
+                metavar="REGION",
+                help="Look at this part of the upright picture only: a box X,Y,WIDTH,HEIGHT or a polygon "
+                "'X,Y X,Y X,Y', in pixels or with % behind every number.",
             ),
-            click.option("--rotation", type=int, metavar="DEG", help="Turn clockwise by 90, 180 or 270."),
+            click.option("--rotate", type=int, metavar="DEG", help="Turn clockwise by 90, 180 or 270."),
             click.option(
                 "--priority", type=int, metavar="0-9", help="While workers are short, 9 is served first."
             ),
@@ -87,8 +87,6 @@ def add(name: str, source: str, redis_url: str | None, **options: Any) -> None:
     from kinestream.cameraspec import CameraSpec
     from kinestream.wanted import read_wanted, want_camera
 
-    if (region := options.pop("region")) is not None:
-        options["region"] = _corners(region)
     spec = CameraSpec.from_plain({"name": name, "source": source} | options)
 
     async def work(redis: Redis) -> None:
@@ -204,14 +202,3 @@ async def _warn_without_producers(redis: Redis) -> None:
 
     if not await producers(redis):
         click.echo("no producer runs yet; start one with: kinestream producer", err=True)
-
-
-def _corners(text: str) -> list[Any]:
-    """`x,y,width,height` or `x,y x,y x,y` as `CameraSpec` takes it."""
-    try:
-        groups = [[float(number) for number in group.split(",")] for group in text.split()]
-    except ValueError:
-        raise UsageError(
-            f"--region is a box x,y,width,height or corners 'x,y x,y x,y', got {text[:60]!r}"
-        ) from None
-    return groups[0] if len(groups) == 1 else groups
