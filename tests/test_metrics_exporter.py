@@ -12,10 +12,13 @@ from redis.asyncio import Redis
 
 import kinestream.metrics.exporter
 from delivering import Delivery, outcome
+from kinestream.cameraspec import CameraSpec
+from kinestream.camerastate import STATES, CameraState, tell_states
 from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
 from kinestream.metrics.cameracounts import CameraCounts
 from kinestream.metrics.exporter import Exporter
+from kinestream.wanted import want_camera
 from scraping import told
 from waiting import wait_until
 
@@ -206,3 +209,21 @@ async def test_causes_of_other_makers_are_bounded(delivery: Delivery) -> None:
         counts.update(run.number, ledger)
     dropped = {cause: frames for (status, cause), frames in counts.totals.items() if status == "dropped"}
     assert len(dropped) < 25 and dropped["other"] > 70 and sum(dropped.values()) == 100
+
+
+async def test_how_cameras_are(delivery: Delivery, exporter: Exporter) -> None:
+    run = await delivery.begin()
+    live = CameraState(
+        camera="cam", state="live", run=run.number, fps=25.0, jitter_ms=4.0, frame_ago_s=0.5, producer="p"
+    )
+    away = CameraState(camera="door", state="offline", error="no route to host")
+    await tell_states(delivery.redis, [live, away], keys=delivery.keys)
+    await want_camera(delivery.redis, CameraSpec(name="door", source="0"), keys=delivery.keys)
+    await exporter.read()
+    scrape = told(exporter)
+    for state in STATES:
+        assert scrape.sum("kinestream_camera_state", camera="cam", state=state) == (state == "live")
+        assert scrape.sum("kinestream_camera_state", camera="door", state=state) == (state == "offline")
+    assert scrape.sum("kinestream_camera_fps") == 25
+    assert scrape.sum("kinestream_camera_jitter_seconds") == 0.004
+    assert scrape.sum("kinestream_camera_last_frame_seconds", camera="cam") >= 0.5

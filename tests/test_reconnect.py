@@ -10,12 +10,16 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
 
+import numpy as np
 import pytest
 from redis.asyncio import Redis
 
 from delivering import Delivery
+from kinestream.abandoned import end_abandoned_runs
+from kinestream.camerastate import CameraState
 from kinestream.errors import Fenced, SourceError
 from kinestream.keys import Keys
+from kinestream.ledger import read_ledger
 from kinestream_ingest import progress, retrying
 from kinestream_ingest.feed import Feed
 from kinestream_ingest.opening import opened
@@ -264,3 +268,40 @@ async def test_a_run_has_another_number_though_redis_forgot_the_one_before(
     camera.outcomes = [second]
     await wait_until(lambda: len(feeding.feed.runs) == 2, "a new run")
     assert feeding.feed.runs == [ahead, ahead + 1]
+
+
+async def test_pictures_of_another_size_are_another_run(
+    delivery: Delivery, camera: Camera, feeding: Feeding
+) -> None:
+    second = ScriptedSource()
+    camera.outcomes = [second]
+    small = np.zeros((24, 32, 3), np.uint8)
+    feeding.first.give(scripted_frame(0), scripted_frame(1), scripted_frame(2, image=small))
+    await wait_until(lambda: len(feeding.feed.runs) == 2, "a new run")
+    second.give(scripted_frame(3, image=small), scripted_frame(4, image=small))
+    await feeding.offered(4)
+    ends = [(r.seq, r.cause) for r in await delivery.records() if r.status == "end"]
+    assert ends == [(3, "source-failed: its pictures were 64x48, and now are 32x24")]
+    old, _ = feeding.feed.runs
+    ledger = await read_ledger(delivery.redis, "cam", old, keys=delivery.keys)
+    assert ledger is not None
+    assert ledger.causes == {"dropped:size-changed": 1}
+    assert ledger.balanced
+
+
+async def test_a_run_that_was_ended_while_it_was_frozen_is_followed_by_another(
+    delivery: Delivery, camera: Camera, feeding: Feeding
+) -> None:
+    feeding.first.give(scripted_frame(0))
+    await feeding.offered(1)
+    run = feeding.feed.offering.run
+    state = CameraState(camera="cam", state="live", producer="p", run=run.number)
+    await delivery.redis.set(delivery.keys.camera_state("cam"), state.pack(0))
+    await end_abandoned_runs(delivery.redis, keys=delivery.keys, confirm_s=0)
+    second = ScriptedSource()
+    camera.outcomes = [second]
+    feeding.first.give(scripted_frame(1))
+    await wait_until(lambda: len(feeding.feed.runs) == 2, "a new run")
+    second.give(scripted_frame(2))
+    await feeding.offered(2)
+    assert [r.cause for r in await delivery.records() if r.status == "end"] == ["producer-gone"]

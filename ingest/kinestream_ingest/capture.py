@@ -11,11 +11,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kinestream.errors import SourceError
 from kinestream_ingest.encoder import EncodedImage, EncodeError, Encoder
 from kinestream_ingest.handover import Handover
 from kinestream_ingest.pacing import Thinning
 from kinestream_ingest.rhythm import Rhythm
 from kinestream_ingest.sources import NoPicture, Source, SourceFrame
+
+SIZE_CHANGED = "size-changed"
+"""Cause of the first picture that has another size than those before it."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +63,7 @@ class Capture:
         self._shift_us: int | None = None
         self._rhythm = rhythm or Rhythm()
         self._last_failure = ""
+        self._size: tuple[int, int] | None = None
         # A daemon: a decoder that hangs must not keep a process that was told to stop.
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
@@ -96,6 +101,18 @@ class Capture:
         finally:
             self._source.close()
 
+    def _check_size(self, image: EncodedImage) -> None:
+        """A camera whose pictures have another size than before goes on as another run.
+
+        Raises `SourceError` then; a folder's pictures may have a size each.
+        """
+        size = image.width, image.height
+        first = self._size or size
+        self._size = first
+        if self._source.returns and size != first:
+            self._handover.give_up(SIZE_CHANGED)
+            raise SourceError(f"its pictures were {first[0]}x{first[1]}, and now are {size[0]}x{size[1]}")
+
     def _hand_over(self, frame: SourceFrame) -> bool:
         index, self.taken = self.taken, self.taken + 1
         if self._shift_us is None:
@@ -111,4 +128,5 @@ class Capture:
             self._last_failure = str(error)
             self._handover.give_up(error.cause)
             return True
+        self._check_size(image)
         return self._handover.put(Captured(index, image, captured_us, frame.media_time_s))

@@ -133,6 +133,8 @@ class Service:
         mine = await claim(self._redis, self.owner, [*self.serving], keys=self._keys)
         for name, served in [*self.serving.items()]:
             await self._look_after(name, served, now.get(name), name in mine)
+            if served.finished:  # since it was read what is finished
+                now.pop(name, None)
         await self._take_more(now, alive)
 
     async def _look_after(self, name: str, served: Served, spec: CameraSpec | None, is_mine: bool) -> None:

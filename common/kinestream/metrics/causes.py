@@ -16,6 +16,7 @@ INGEST_CAUSES = (
     "unreadable",
     "too-large",
     "encoder-failed",
+    "size-changed",
 )
 """Why a camera's process gives up on a frame before Redis has it; such frames are `dropped`."""
 

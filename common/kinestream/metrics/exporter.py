@@ -16,13 +16,15 @@ from prometheus_client.core import Metric
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
+from kinestream.camerastate import CameraState, camera_states
 from kinestream.delivery import untyped
 from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
 from kinestream.metrics.cameracounts import CameraCounts
-from kinestream.metrics.figures import Facts, of_cameras, of_the_rest
+from kinestream.metrics.figures import Facts, of_cameras, of_states, of_the_rest
 from kinestream.redis import through_outages
 from kinestream.waiting import oldest_waiting_s
+from kinestream.wanted import read_wanted
 from kinestream.workerreports import read_reports
 
 READ_S = 2.0
@@ -100,7 +102,8 @@ class Exporter:
             memory_bytes=memory.get("used_memory", 0),
             limit_bytes=memory.get("maxmemory", 0),
         )
-        self._metrics = [*of_cameras(self._counts, ages_s), *of_the_rest(facts)]
+        states = await self._states()
+        self._metrics = [*of_cameras(self._counts, ages_s), *of_states(states), *of_the_rest(facts)]
         self._made_s = time.monotonic()
 
     def _to_read(self, runs: dict[str, int]) -> list[tuple[str, int]]:
@@ -134,6 +137,12 @@ class Exporter:
         else:
             self._counts.pop(camera, None)  # its last ledger has expired
             self._gone[camera] = newest
+
+    async def _states(self) -> list[CameraState]:
+        """How the cameras are that have an open run, or are wanted."""
+        names = {camera for camera, counts in self._counts.items() if not counts.over}
+        names |= (await read_wanted(self._redis, keys=self._keys)).specs.keys()
+        return [*(await camera_states(self._redis, sorted(names), keys=self._keys)).values()]
 
     async def _ages_s(self) -> dict[str, float]:
         """Age of the oldest frame that waits, of each camera; 0 where none does."""

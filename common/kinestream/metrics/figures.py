@@ -5,11 +5,12 @@ Pure. Not for: reading it (see `exporter.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from kinestream.camerastate import STATES, CameraState
 from kinestream.metrics.cameracounts import PRODUCED, CameraCounts
 
 
@@ -84,6 +85,28 @@ def _counters(cameras: Mapping[str, CameraCounts]) -> Iterator[Metric]:
                 ended.add_metric([camera, status, cause], frames)
     yield produced
     yield ended
+
+
+def of_states(states: Iterable[CameraState]) -> Iterator[Metric]:
+    """Yield how cameras are, as their producers tell."""
+    known = [*states]
+    yield _gauge(
+        "state",
+        "1 for the state that a camera is in, 0 for every other one.",
+        {(one.camera, state): one.state == state for one in known for state in STATES},
+        labels=["camera", "state"],
+    )
+    figures: dict[str, tuple[str, Callable[[CameraState], float | None]]] = {
+        "fps": ("Pictures a second that come from a camera, measured.", lambda one: one.fps),
+        "jitter_seconds": (
+            "Mean distance of an interval between two pictures from the mean interval.",
+            lambda one: None if one.jitter_ms is None else one.jitter_ms / 1000,
+        ),
+        "last_frame_seconds": ("Time since a camera's last picture came.", lambda one: one.frame_ago_s),
+    }
+    for name, (text, read) in figures.items():
+        values = {(one.camera,): read(one) for one in known}
+        yield _gauge(name, text, {labels: value for labels, value in values.items() if value is not None})
 
 
 def of_the_rest(facts: Facts) -> Iterator[Metric]:

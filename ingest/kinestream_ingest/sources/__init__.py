@@ -6,6 +6,7 @@ Not for: reading anything itself; each kind of source has a file of its own besi
 from __future__ import annotations
 
 import re
+from functools import partial
 from glob import has_magic
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -61,6 +62,15 @@ def _open(text: str, pace: Pace | None, timeout_s: float) -> Source:
             from kinestream_ingest.sources.network import open_network
 
             return open_network(text, pace=pace, timeout_s=timeout_s)
+        case "faulty":
+            from kinestream_ingest.sources.faulty import FaultySource
+
+            return FaultySource(
+                text,
+                partial(_open, pace=pace, timeout_s=timeout_s),
+                newest_wins=pace in (None, "camera"),
+                timeout_s=timeout_s,
+            )
         case "file":
             from kinestream_ingest.sources.video_file import VideoFileSource
 

@@ -137,11 +137,10 @@ def _pictures(
 ) -> Generator[SourceFrame]:
     """Yield the pictures of a camera as they arrive; raise `SourceError` when it stops.
 
-    It also stops when its pictures have another size, since a run has one, and when nothing that came for
-    `timeout_s` seconds could be decoded, as after a change of codec.
+    It also stops when nothing that came for `timeout_s` seconds could be decoded, as after a change of codec.
     """
     begun = False
-    watch = _Watch(timeout_s)
+    decoded_s = time.monotonic()
     try:
         for packet in container.demux(stream):
             arrived_us = time.time_ns() // 1000
@@ -153,7 +152,9 @@ def _pictures(
                 decoded = stream.decode(packet)
             except LIBAV_ERRORS as error:
                 if begun:
-                    watch.failed()
+                    if time.monotonic() - decoded_s > timeout_s:
+                        why = f"nothing that it sent for {timeout_s:g} s can be decoded"
+                        raise SourceError(f"{why}: {reason(error)}") from None
                     yield SourceFrame(picture=partial(_undecodable, reason(error)), captured_us=arrived_us)
                 continue
             for frame in decoded:
@@ -162,34 +163,12 @@ def _pictures(
                         f"a picture may have {MAX_PIXELS} pixels, got {frame.width}x{frame.height}"
                     )
                 begun = True
-                watch.came(frame.width, frame.height)
+                decoded_s = time.monotonic()
                 yield SourceFrame(picture=partial(_convert, frame), captured_us=arrived_us)
     except LIBAV_ERRORS as error:
         if error.errno != errno.EIO:  # so libav calls an end that HTTP did not announce
             raise SourceError(f"the connection broke: {reason(error)}") from None
     raise SourceError("the connection was closed" if begun else "it ended before a picture could be decoded")
-
-
-class _Watch:
-    """Ends a connection whose pictures have changed so that they belong into another run."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._size: tuple[int, int] | None = None
-        self._came_s = time.monotonic()
-
-    def came(self, width: int, height: int) -> None:
-        """A picture was decoded. Raises `SourceError` if it has another size than the first."""
-        self._came_s = time.monotonic()
-        first = self._size or (width, height)
-        self._size = first
-        if first != (width, height):
-            raise SourceError(f"its pictures were {first[0]}x{first[1]}, and now are {width}x{height}")
-
-    def failed(self) -> None:
-        """A packet could not be decoded. Raises `SourceError` if none could for too long."""
-        if time.monotonic() - self._came_s > self._timeout_s:
-            raise SourceError(f"nothing that it sent for {self._timeout_s:g} s can be decoded")
 
 
 def _convert(frame: av.VideoFrame, label: str) -> Image:
