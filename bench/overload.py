@@ -133,7 +133,7 @@ async def measure(load: Load, url: str, server_pid: int, folder: Path) -> Report
     with processes(load, url, folder) as running:
         async with connect(url) as redis:
             everybody = load.cameras + bool(load.recording_fps)
-            while sum(ledger.ok > 0 for ledger in await read_ledgers(redis)) < everybody:  # noqa: ASYNC110
+            while sum(ledger.ok > 0 for ledger in await read_ledgers(redis)) < everybody:
                 await asyncio.sleep(0.1)
             troubling = asyncio.create_task(_trouble(load, redis))
             pids = {"redis": server_pid, **{name: process.pid for name, process in running.items()}}
@@ -151,7 +151,7 @@ async def measure(load: Load, url: str, server_pid: int, folder: Path) -> Report
                     process.terminate()
             for name, process in cameras.items():
                 report.exit_codes[name] = await asyncio.to_thread(process.wait, 60 + load.seconds)
-            while any(ledger.in_flight for ledger in await read_ledgers(redis)):  # noqa: ASYNC110
+            while any(ledger.in_flight for ledger in await read_ledgers(redis)):
                 await asyncio.sleep(0.1)
             await _read_cameras(redis, report, (began_ms, ended_ms))
         running["worker"].terminate()

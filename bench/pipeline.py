@@ -99,7 +99,7 @@ class Kinestream:
 
     async def _offer(self, run: Run) -> None:
         for frame in self._frames:
-            while await run.offer(replace(frame, run=run.number)) == "full":  # noqa: ASYNC110
+            while await run.offer(replace(frame, run=run.number)) == "full":
                 await asyncio.sleep(0.002)
         await run.finish()
 

@@ -24,15 +24,23 @@ from kinestream_ingest import progress, retrying
 from kinestream_ingest.feed import Feed
 from kinestream_ingest.opening import opened
 from kinestream_ingest.producer import SourceBroke
-from kinestream_ingest.retrying import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, Backoff
-from kinestream_ingest.sources import Source
+from kinestream_ingest.retrying import FIRST_PAUSE_S, LONGEST_AWAY_S, LONGEST_PAUSE_S, STEADY_S, Backoff
+from kinestream_ingest.sources import Refused, Source
 from scripted import ScriptedSource, scripted_frame
 from waiting import wait_until
 
 
 class TestBackoff:
-    def test_doubles_with_jitter_up_to_a_limit(self) -> None:
+    def test_one_that_is_away_is_tried_often(self) -> None:
         backoff, longest = Backoff(), FIRST_PAUSE_S
+        for _ in range(12):
+            assert longest / 2 <= backoff.pause_s() <= longest
+            longest = min(2 * longest, LONGEST_AWAY_S)
+            backoff.failed(SourceError("connection refused"))
+
+    def test_one_that_refuses_doubles_with_jitter_up_to_a_limit(self) -> None:
+        backoff, longest = Backoff(), FIRST_PAUSE_S
+        backoff.failed(Refused("401 Unauthorized"))
         for _ in range(12):
             assert longest / 2 <= backoff.pause_s() <= longest
             longest = min(2 * longest, LONGEST_PAUSE_S)
@@ -50,6 +58,7 @@ class TestBackoff:
         for _ in range(5):
             backoff.pause_s()
         backoff.held(STEADY_S / 2)
+        backoff.failed(SourceError("connection refused"))
         assert backoff.pause_s() >= 16 * FIRST_PAUSE_S
 
     def test_jitters(self) -> None:

@@ -22,11 +22,13 @@ class NetworkCamera:
     `hanging`, `flooding` and `garbling` say how it misbehaves just now.
     """
 
-    def __init__(self, pictures: Sequence[bytes], fps: float) -> None:
+    def __init__(self, pictures: Sequence[bytes], fps: float, *, port: int = 0) -> None:
+        """`port` 0 is any free one."""
         self.hanging = self.flooding = self.garbling = False
         self._pictures = pictures
         self._garbage = [without_picture(picture) for picture in pictures]
         self._fps = fps
+        self._port = port
         self._writers: set[asyncio.StreamWriter] = set()
         self._served: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -44,7 +46,7 @@ class NetworkCamera:
             writer.transport.abort()
 
     async def __aenter__(self) -> NetworkCamera:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         return self
 
     async def __aexit__(self, *_: object) -> None:

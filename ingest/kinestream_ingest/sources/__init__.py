@@ -16,9 +16,9 @@ from kinestream.placeholders import fill_secrets
 from kinestream_ingest.pacing import Pace
 from kinestream_ingest.sources.hidden import Hidden
 from kinestream_ingest.sources.readahead import TIMEOUT_S
-from kinestream_ingest.sources.source import NoPicture, Source, SourceFrame
+from kinestream_ingest.sources.source import NoPicture, Refused, Source, SourceFrame
 
-__all__ = ["TIMEOUT_S", "NoPicture", "Source", "SourceFrame", "open_source"]
+__all__ = ["TIMEOUT_S", "NoPicture", "Refused", "Source", "SourceFrame", "open_source"]
 
 _KINDS = (
     "a source is a video file, pictures (a folder, a pattern, images://…), a webcam (0, /dev/video0, "

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterator
 from functools import partial
 
 import av
+import av.error
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
@@ -25,7 +26,7 @@ from kinestream.video.reading import LIBAV_ERRORS, TITLES, reason
 from kinestream_ingest.pacing import Pace
 from kinestream_ingest.sources.address import Address, parse_address
 from kinestream_ingest.sources.readahead import TIMEOUT_S, ReadAhead
-from kinestream_ingest.sources.source import NoPicture, Source, SourceFrame
+from kinestream_ingest.sources.source import NoPicture, Refused, Source, SourceFrame
 from kinestream_ingest.sources.video_file import VideoFileSource
 
 _RTSP = {
@@ -75,7 +76,7 @@ class NetworkCamera:
         try:
             self.height, self.width = self._ahead.first().picture("").shape[:2]
         except SourceError as error:
-            raise SourceError(f"cannot watch {address.shown}: {error}") from None
+            raise type(error)(f"cannot watch {address.shown}: {error}") from None
 
     def _read(self, address: Address, timeout_s: float, closed: Callable[[], bool]) -> Generator[SourceFrame]:
         container = _connect(address, timeout_s)
@@ -120,6 +121,8 @@ def _connect(address: Address, timeout_s: float) -> InputContainer:
     try:
         return av.open(address.url, options=options, timeout=timeout_s + _LATER_S, metadata_errors=TITLES)
     except LIBAV_ERRORS as error:  # not chained: the text of libav's error repeats the URL
+        if isinstance(error, av.error.HTTPClientError):  # RTSP has the same numbers
+            raise Refused(reason(error)) from None
         unknown_host = error.errno == errno.EIO  # so libav says that a name has no address
         raise SourceError(reason(error) + (", is the host's name right?" * unknown_host)) from None
 

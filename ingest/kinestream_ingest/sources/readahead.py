@@ -142,7 +142,7 @@ class ReadAhead:
         except SourceError as failure:
             # A new one: the traceback of the other is a circle through this frame, and so would keep a
             # connection with its decoder, and the threads of that, until Python looks for circles.
-            error = SourceError(str(failure))
+            error = type(failure)(str(failure))
         except Exception as failure:  # it is the taker's to deal with
             error = failure
         finally:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from kinestream.errors import KinestreamError
+from kinestream.errors import KinestreamError, SourceError
 from kinestream.video import Image
 
 
@@ -23,6 +23,10 @@ class NoPicture(KinestreamError):
     def __init__(self, cause: str, text: str = "") -> None:
         super().__init__(text)
         self.cause = cause
+
+
+class Refused(SourceError):
+    """A camera answered, and lets nobody in, or has no such stream: it is not to be asked again at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
