@@ -74,7 +74,7 @@ class Folders:
             for path in work.iterdir():
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
-            if place.exists():
+            if place.is_dir():  # a file in the way is somebody's
                 self._remove(place)
             work.replace(place)
         except OSError as error:

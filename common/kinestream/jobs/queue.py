@@ -216,20 +216,17 @@ class _Worker(Worker):
 
 
 async def _close(worker: Worker) -> None:
-    """Cancel what it works on, and wait until arq knows. If Redis is away, marks run out."""
+    """Cancel what it works on, and wait until arq knows. If Redis is away, marks run out.
+
+    arq's own `close` does the same without a limit, and closes connections, which are not its own here.
+    """
     tasks = [*worker.tasks.values()]
     for task in tasks:
         task.cancel()
     if tasks:
-        await asyncio.wait(tasks, timeout=LEASE_S / 3)
+        _, left = await asyncio.wait(tasks, timeout=LEASE_S / 3)
+        await cancel(*left)
     worker.tasks.clear()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LEASE_S / 3):
-            try:
-                await worker.close()
-            except Exception as error:
-                if not is_away(error):
-                    raise
 
 
 def _worker(redis: Redis, queue: str, functions: list[Function], **options: Any) -> Worker:
