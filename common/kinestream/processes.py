@@ -161,12 +161,17 @@ def start_child(
     say: Callable[[str], object] = click.echo,
     environment: Mapping[str, str] | None = None,
     log: Path | None = None,
+    folder: Path | None = None,
+    prefixed: bool = True,
 ) -> Child:
     """Show and start `kinestream ARGUMENTS...`; its output goes to `log` if given, else by lines to `say`.
 
+    It runs in `folder`, or where this process runs.
+
     `environment` is added to this process's own, less the port of its metrics, and shown as a part of the
     command line, without passwords.
-    Each line of output is prefixed with `name`, and `say` gets it from a thread. Call it in the main thread.
+    Each line of output is `prefixed` with `name`, and `say` gets it from a thread. Call it in the main
+    thread.
     """
     environment = environment or {}
     say("$ " + command_line(arguments, environment))
@@ -175,12 +180,17 @@ def start_child(
     child_environment = {**inherited, "PYTHONUNBUFFERED": "1", **environment}
     if log is not None:
         with log.open("ab") as file:
-            process = spawn(command, env=child_environment, stdout=file, stderr=subprocess.STDOUT)
+            process = spawn(command, env=child_environment, stdout=file, stderr=subprocess.STDOUT, cwd=folder)
         return Child(name, process, None)
-    process = spawn(command, env=child_environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = spawn(
+        command, env=child_environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder
+    )
     assert process.stdout is not None
     pump = threading.Thread(
-        target=_pump, args=(process.stdout, name, say), name=f"output of {name}", daemon=True
+        target=_pump,
+        args=(process.stdout, f"{name} | " if prefixed else "", say),
+        name=f"output of {name}",
+        daemon=True,
     )
     pump.start()
     return Child(name, process, pump)
@@ -201,7 +211,7 @@ def _shown(word: str) -> str:
     return re.sub(r"(?i)^((?:rtsp|http)s?://[^?]*?(?:\?|/(?=[^?/]*(?:=|%3d)))).*", r"\1***", word)
 
 
-def _pump(output: IO[bytes], name: str, say: Callable[[str], object]) -> None:
+def _pump(output: IO[bytes], prefix: str, say: Callable[[str], object]) -> None:
     with output:
         for line in output:
-            say(f"{name} | {line.decode(errors='replace').rstrip()}")
+            say(prefix + line.decode(errors="replace").rstrip())
