@@ -150,6 +150,7 @@ class Served:
             stop=self.stop,
             keys=self._keys,
             limits=self._limits,
+            clock_offset_ms=spec.clock_offset_ms,
             priority=spec.priority,
             max_age_ms=spec.max_age_ms,
         )
