@@ -14,7 +14,7 @@ _SQUARE = 16
 _BITS = 40
 _CHECK_BITS = 8
 _TICKS = 10_000
-"""A second; 40 bits of them go round in three years."""
+"""A second; 40 bits go round in three years, and what is read was drawn lately."""
 
 MIN_WIDTH = _SQUARE * (_BITS + _CHECK_BITS)
 
@@ -46,7 +46,10 @@ def read_clock(image: Any) -> float | None:
         left = bit * _SQUARE + _SQUARE // 4
         word = word << 1 | int(middle[:, left : left + _SQUARE // 2].mean() > 127)
     ticks = word >> _CHECK_BITS
-    return ticks / _TICKS if word & (2**_CHECK_BITS - 1) == _check(ticks) else None
+    if word & (2**_CHECK_BITS - 1) != _check(ticks):
+        return None
+    now = int(time.time() * _TICKS)
+    return (now - (now - ticks) % 2**_BITS) / _TICKS
 
 
 def _check(ticks: int) -> int:

@@ -1,6 +1,6 @@
 """Four cameras into one producer for minutes: their server killed and started again, one of them frozen.
 
-    python bench/gym.py FILMS [--kind rtsp|mjpeg] [--seconds 180] [--size 640x360] [--fps 15]
+    python bench/gym.py FILMS [--kind rtsp|mjpeg] [--seconds 180] [--size 640x360] [--fps 15] [--keep DIR]
 
 FILMS is a folder with videos: the first four, by name, are the cameras. All are processes: the server of the
 cameras (GStreamer's, or a small one for MJPEG), a Redis, a producer, a worker on the test card's model, which
@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,11 +50,11 @@ _PICTURES = 60
 class Server:
     """The process that is all the cameras."""
 
-    def __init__(self, kind: str, folder: Path, port: int) -> None:
+    def __init__(self, kind: str, folder: Path, port: int, *more: str) -> None:
         self._words = {
             "rtsp": ["/usr/bin/python3", str(HERE / "gym_rtsp.py"), str(port), str(folder)],
             "mjpeg": [sys.executable, str(HERE / "gym_mjpeg.py"), str(port), str(folder)],
-        }[kind]
+        }[kind] + [*more]
         self._log = folder.with_name("server.log")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -252,6 +253,9 @@ def prepared(options: argparse.Namespace) -> Iterator[Path]:
             images = pictures(film, _PICTURES, width, height)
             write(Path(place, "clips", film.stem.replace("_", "-")), images, options.fps)
         yield Path(place)
+        if options.keep is not None:
+            for log in Path(place).glob("*.log"):
+                shutil.copy(log, options.keep)
 
 
 def main() -> None:
@@ -261,6 +265,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=180)
     parser.add_argument("--size", default="640x360")
     parser.add_argument("--fps", type=int, default=15)
+    parser.add_argument("--keep", type=Path, help="a folder for the logs")
     parser.add_argument("--port", type=int, default=18554)
     options = parser.parse_args()
 

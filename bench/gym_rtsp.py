@@ -43,19 +43,27 @@ class Stream(GstRtspServer.RTSPMediaFactory):
 
     def _configured(self, _: object, media: GstRtspServer.RTSPMedia) -> None:
         source = media.get_element().get_by_name_recurse_up("camera")
-        began, number = time.monotonic(), 0
+        began, number, over = time.monotonic(), 0, False
+
+        def end(_: object) -> None:
+            nonlocal over
+            over = True
 
         def push() -> bool:
             nonlocal began, number
+            if over:
+                return False
             if self._frozen.exists():
                 began, number = time.monotonic(), 0  # what was not sent is not made up for
                 return True
             if time.monotonic() - began < number / self._fps:
                 return True
             buffer = Gst.Buffer.new_wrapped(self._picture(number))
-            number += 1
-            return bool(source.emit("push-buffer", buffer) == Gst.FlowReturn.OK)
+            if source.emit("push-buffer", buffer) == Gst.FlowReturn.OK:  # else it does not play yet
+                number += 1
+            return True
 
+        media.connect("unprepared", end)
         GLib.timeout_add(4, push)
 
 

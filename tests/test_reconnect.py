@@ -9,6 +9,7 @@ import re
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from kinestream_ingest.opening import opened
 from kinestream_ingest.producer import SourceBroke
 from kinestream_ingest.retrying import FIRST_PAUSE_S, LONGEST_AWAY_S, LONGEST_PAUSE_S, STEADY_S, Backoff
 from kinestream_ingest.sources import Refused, Source
+from producing import working
 from scripted import ScriptedSource, scripted_frame
 from waiting import wait_until
 
@@ -314,3 +316,26 @@ async def test_a_run_that_was_ended_while_it_was_frozen_is_followed_by_another(
     second.give(scripted_frame(2))
     await feeding.offered(2)
     assert [r.cause for r in await delivery.records() if r.status == "end"] == ["producer-gone"]
+
+
+async def test_times_of_a_camera_only_grow(delivery: Delivery, camera: Camera, feeding: Feeding) -> None:
+    times_us = [1_000_000, 1_040_000, 900_000, 1_020_000, 1_080_000]
+    frames = [replace(scripted_frame(number), captured_us=at) for number, at in enumerate(times_us)]
+    feeding.first.give(*frames[:4])
+    await feeding.offered(4)
+    async with working(delivery) as took:
+        feeding.first.give(frames[4])
+        await wait_until(lambda: len(took) == 5, "all to be taken")
+    assert [frame.captured_us for frame in took] == [1_000_000, 1_040_000, 1_040_001, 1_040_002, 1_080_000]
+
+
+async def test_a_clock_that_is_set_back_far_is_another_run(
+    delivery: Delivery, camera: Camera, feeding: Feeding
+) -> None:
+    camera.outcomes = [ScriptedSource()]
+    feeding.first.give(
+        replace(scripted_frame(0), captured_us=9_000_000), replace(scripted_frame(1), captured_us=5_500_000)
+    )
+    await wait_until(lambda: len(feeding.feed.runs) == 2, "a new run")
+    ends = [(r.seq, r.cause) for r in await delivery.records() if r.status == "end"]
+    assert ends == [(1, "source-failed: its clock was set back by 3.5 s")]

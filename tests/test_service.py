@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -16,6 +17,8 @@ from kinestream.camerastate import CameraState, camera_states
 from kinestream.claims import owners, producers
 from kinestream.errors import SourceError
 from kinestream.keys import Keys
+from kinestream.testcard import TestCard
+from kinestream.video import VideoWriter
 from kinestream.wanted import drop_camera, pause_camera, want_camera, wanted_cameras
 from kinestream_ingest import retrying, served, service
 from kinestream_ingest.served import Served
@@ -67,7 +70,7 @@ class Hall:
 
     async def want(self, *names: str, **options: object) -> None:
         for name in names:
-            spec = CameraSpec(name=name, source="testcard://", **options)  # type: ignore[arg-type]
+            spec = CameraSpec.from_plain({"name": name, "source": "testcard://"} | options)
             await want_camera(self.redis, spec, keys=self.keys)
 
     async def state(self, name: str) -> CameraState:
@@ -289,6 +292,31 @@ async def test_what_cannot_be_read_is_told_once(hall: Hall, caplog: pytest.LogCa
     seen = producer._last
     await wait_until(lambda: producer._last is not seen, "another look")
     assert caplog.text.count("broken: what is wanted of it cannot be read") == 1
+
+
+async def test_a_watched_folder(hall: Hall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "LOOK_S", 0.02)
+    card = TestCard.parse("testcard://?size=160x160&fps=10")
+    for name in ("a.mp4", "b.mp4"):
+        with VideoWriter(tmp_path / name, 160, 160) as film:
+            film.write(card.draw(0), 0.0)
+            film.write(card.draw(0.1), 0.1)
+    (tmp_path / "c.mp4").write_bytes(b"no film")
+    producer = hall.start()
+    await hall.want("films", source=f"watch://{tmp_path}?settled_s=0")
+    waiting = await hall.becomes("films", "waiting")
+    assert "c.mp4 cannot be read as a video" in waiting.error
+    assert await hall.ends() == [("films", ""), ("films", "")]
+    await hall.stop(producer)
+    hall.start("two")
+    assert (await hall.becomes("films", "waiting")).producer == "two"
+    assert len(await hall.ends()) == 2
+    (tmp_path / "c.mp4").write_bytes((tmp_path / "a.mp4").read_bytes())
+
+    async def read() -> bool:
+        return len(await hall.ends()) == 3
+
+    await wait_until(read, "the third one, which is a video by now, to be read")
 
 
 async def test_stalled(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ class Cameras:
 
         async def offer(run: Run) -> None:
             for index in left:
-                while await self._offer(run, index, time.time()) == "full":  # noqa: ASYNC110
+                while await self._offer(run, index, time.time()) == "full":
                     await asyncio.sleep(0.002)
 
         begun_s = time.time()

@@ -64,7 +64,7 @@ class Guide:
 async def connected(socket: Path) -> Guide:
     from websockets.asyncio.client import unix_connect
 
-    while not await asyncio.to_thread(socket.exists):  # noqa: ASYNC110
+    while not await asyncio.to_thread(socket.exists):
         await asyncio.sleep(0.05)
     return Guide([await unix_connect(str(socket), "ws://guide/pose", max_size=None) for _ in range(CLIENTS)])
 

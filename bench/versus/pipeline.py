@@ -63,7 +63,7 @@ class Pipeline:
 
     async def until_workers(self, count: int) -> dict[str, str]:
         """Wait until so many workers have reported; the names of all."""
-        while len(reports := await read_reports(self._client)) < count:  # noqa: ASYNC110
+        while len(reports := await read_reports(self._client)) < count:
             await asyncio.sleep(0.05)
         return {report.name: report.engine for report in reports}
 

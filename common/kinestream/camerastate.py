@@ -22,10 +22,11 @@ from kinestream.fields import clip_text
 from kinestream.keys import Keys
 from kinestream.packing import pack_map, unpack_map
 
-STATES = ("connecting", "live", "stalled", "offline", "paused", "finished")
+STATES = ("connecting", "live", "stalled", "offline", "waiting", "paused", "finished")
 """`connecting`: being opened, no failure to tell. `live`: pictures come. `stalled`: it is open, and no
-picture has come for longer than is usual for it. `offline`: away, and tried again. `paused`: wanted, but not
-now. `finished`: a recording that has been read to its end."""
+picture has come for longer than is usual for it. `offline`: away, and tried again. `waiting`: a watched
+folder with nothing new in it. `paused`: wanted, but not now. `finished`: a recording that has been read to
+its end."""
 
 BEAT_S = 1.0
 """Between two reports of a camera."""

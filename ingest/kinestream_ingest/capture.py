@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kinestream.errors import SourceError
 from kinestream_ingest.encoder import EncodedImage, EncodeError, Encoder
@@ -20,6 +20,10 @@ from kinestream_ingest.sources import NoPicture, Source, SourceFrame
 
 SIZE_CHANGED = "size-changed"
 """Cause of the first picture that has another size than those before it."""
+
+MOST_BACK_US = 1_000_000
+"""By how much a camera's times may go back within a run: what NTP's steps and a change from arrival to the
+camera's own clock amount to."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +54,9 @@ class Capture:
         thinning: Thinning,
         label: Callable[[int, int], str],
         rhythm: Rhythm | None = None,
+        clock_offset_ms: float = 0.0,
     ) -> None:
+        """`clock_offset_ms` is added to the times of a clock that is known to be wrong."""
         self.seen = 0
         self.taken = 0
         self._source = source
@@ -62,6 +68,8 @@ class Capture:
         self._began_us = 0
         self._shift_us: int | None = None
         self._rhythm = rhythm or Rhythm()
+        self._offset_us = round(1000 * clock_offset_ms)
+        self._latest_us = 0
         self._last_failure = ""
         self._size: tuple[int, int] | None = None
         # A daemon: a decoder that hangs must not keep a process that was told to stop.
@@ -90,6 +98,7 @@ class Capture:
         try:
             for frame in self._source:
                 self.seen += 1
+                frame = self._in_time(frame)
                 self._rhythm.note(frame.captured_us)
                 at_s = frame.captured_us / 1e6 if frame.media_time_s is None else frame.media_time_s
                 if self._thinning.takes(at_s) and not self._hand_over(frame):
@@ -100,6 +109,20 @@ class Capture:
             self._handover.end()
         finally:
             self._source.close()
+
+    def _in_time(self, frame: SourceFrame) -> SourceFrame:
+        """The frame with the time that it shall have: within a run of a camera, times only grow.
+
+        A camera's clock that is set back a little stands still for a while; further back is another run.
+        """
+        captured_us = frame.captured_us + self._offset_us
+        if self._source.returns:
+            back_us = self._latest_us - captured_us
+            if back_us > MOST_BACK_US:
+                raise SourceError(f"its clock was set back by {back_us / 1e6:.1f} s")
+            captured_us = max(captured_us, self._latest_us + 1)
+            self._latest_us = captured_us
+        return frame if captured_us == frame.captured_us else replace(frame, captured_us=captured_us)
 
     def _check_size(self, image: EncodedImage) -> None:
         """A camera whose pictures have another size than before goes on as another run.

@@ -64,6 +64,7 @@ class Feed:
         run_key: str = "",
         priority: int = 0,
         max_age_ms: int | None = None,
+        clock_offset_ms: float = 0.0,
     ) -> None:
         """`reopen` opens the source again, in a thread, and raises `SourceError`; None for what is read once.
 
@@ -93,6 +94,7 @@ class Feed:
             priority=priority,
             max_age_ms=max_age_ms,
             rhythm=self.rhythm,
+            clock_offset_ms=clock_offset_ms,
         )
         self._producer = self._produce_from(source, run_key=run_key)
         self._seen = self._offered = self._taken = 0

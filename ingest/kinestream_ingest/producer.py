@@ -67,6 +67,7 @@ class Producer:
         priority: int = 0,
         max_age_ms: int | None = None,
         rhythm: Rhythm | None = None,
+        clock_offset_ms: float = 0.0,
     ) -> None:
         """`after` is the number of the run before, if this is its camera again; others as for `Run.begin`.
 
@@ -100,6 +101,7 @@ class Producer:
             thinning=thinning or Thinning(),
             label=self._label,
             rhythm=rhythm,
+            clock_offset_ms=clock_offset_ms,
         )
         self._failure: Exception | None = None
         self._cause = ""

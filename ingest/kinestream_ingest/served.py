@@ -32,7 +32,9 @@ from kinestream_ingest.pacing import Thinning, pace_of
 from kinestream_ingest.producer import SourceBroke
 from kinestream_ingest.retrying import Backoff, open_until, paused
 from kinestream_ingest.sources import TIMEOUT_S, Source, open_source
+from kinestream_ingest.sources.video_file import VideoFileSource
 from kinestream_ingest.telling import state_of
+from kinestream_ingest.watched import LOOK_S, WatchedFolder, is_folder
 
 _PATIENCE_S = 20.0
 """Beyond the time in which a camera must send its first picture, for a driver or libav to come back: then the
@@ -71,6 +73,7 @@ class Served:
         self._keys = keys
         self._limits = limits
         self._error = ""
+        self._waiting = False
         timeout_s = spec.timeout_s or TIMEOUT_S
         pace = pace_of(spec.lane, spec.realtime)
         self._opener = Opener(
@@ -101,6 +104,15 @@ class Served:
             return CameraState(
                 camera=self.spec.name, state="finished", producer=self._producer, run=run, error=self.outcome
             )
+        if self._waiting:
+            return CameraState(
+                camera=self.spec.name,
+                state="waiting",
+                producer=self._producer,
+                run=self.feed.runs[-1] if self.feed is not None and self.feed.runs else None,
+                error=self._error or self.outcome,
+                source=self.spec.source,
+            )
         if self.feed is not None and not self._error:
             return state_of(self.feed, self._producer)
         return CameraState(
@@ -116,10 +128,14 @@ class Served:
         backoff = Backoff()
         while not self.stop.is_set() and not self.finished:
             try:
+                if is_folder(self.spec.source):
+                    await self._watch()
+                    return
                 source = await open_until(self._opener, backoff, self.stop, failed=self._failed, at_once=True)
                 if source is None:
                     return
                 await self._read(source)
+                self.finished = not self.stop.is_set()
             except Fenced as error:
                 await self._wait_for_the_other(str(error))
             except KinestreamError as error:
@@ -150,6 +166,7 @@ class Served:
             stop=self.stop,
             keys=self._keys,
             limits=self._limits,
+            clock_offset_ms=spec.clock_offset_ms,
             priority=spec.priority,
             max_age_ms=spec.max_age_ms,
         )
@@ -158,7 +175,28 @@ class Served:
             await self.feed.produce()
         except SourceBroke as error:  # it is not opened again
             self.outcome = str(error)
-        self.finished = not self.stop.is_set()
+
+    async def _watch(self) -> None:
+        """Read the videos of a folder, one after another, as they come."""
+        spec = self.spec
+        folder = WatchedFolder(self._redis, self._keys, spec.name, spec.source)
+        while not self.stop.is_set():
+            video = await folder.next(self.stop)
+            self._waiting = video is None
+            if video is None:
+                await paused(LOOK_S, self.stop)
+                continue
+            open_it = partial(
+                VideoFileSource, str(video.path), pace_of(spec.lane, spec.realtime) or "unpaced"
+            )
+            try:
+                source = await Opener(open_it).opened(self.stop)
+                if source is not None:
+                    await self._read(source)
+            except UsageError as error:  # it is no video, or has no such region
+                self._failed(str(error))
+            if not self.stop.is_set():
+                await folder.note_done(video, self.stop)
 
     def _failed(self, why: str) -> None:
         if why != self._error:

@@ -22,7 +22,8 @@ __all__ = ["TIMEOUT_S", "NoPicture", "Refused", "Source", "SourceFrame", "open_s
 
 _KINDS = (
     "a source is a video file, pictures (a folder, a pattern, images://…), a webcam (0, /dev/video0, "
-    "webcam://0), a camera at rtsp://… or http://…, or testcard://?option=value&…"
+    "webcam://0), a camera at rtsp://… or http://…, - (MJPEG from standard input), or "
+    "testcard://?option=value&…"
 )
 
 
@@ -62,6 +63,14 @@ def _open(text: str, pace: Pace | None, timeout_s: float) -> Source:
             from kinestream_ingest.sources.network import open_network
 
             return open_network(text, pace=pace, timeout_s=timeout_s)
+        case "stdin":
+            from kinestream_ingest.sources.stdin import StdinSource
+
+            return StdinSource(pace, timeout_s=timeout_s)
+        case "watch":
+            raise SourceError(
+                "a watched folder is served by a producer: kinestream camera add NAME watch:///folder"
+            )
         case "faulty":
             from kinestream_ingest.sources.faulty import FaultySource
 
@@ -90,6 +99,8 @@ def _scheme_of_path(text: str) -> str:
     from kinestream_ingest.sources.images import SUFFIXES
 
     path = Path(text)
+    if text == "-":
+        return "stdin"
     if re.fullmatch(r"\d{1,3}", text) or text.startswith("/dev/"):
         return "webcam"
     if text and (path.is_dir() or path.suffix.lower() in SUFFIXES or (has_magic(text) and not path.exists())):

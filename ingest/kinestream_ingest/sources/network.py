@@ -2,7 +2,8 @@
 HTTP.
 
 What has a known length is a recording, and is read like a file. Everything else is a camera: its pictures are
-captured when they arrive, and it never just ends: a stream that is over has broken.
+captured when they arrive, or when the camera says (see `cameraclock.py`), and it never just ends: a stream
+that is over has broken.
 
 Not for: connecting again (see `feed.py`).
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Generator, Iterator
+from fractions import Fraction
 from functools import partial
 
 import av
@@ -25,7 +27,10 @@ from kinestream.video import Image, RemoteFilm
 from kinestream.video.reading import LIBAV_ERRORS, TITLES, reason
 from kinestream_ingest.pacing import Pace
 from kinestream_ingest.sources.address import Address, parse_address
+from kinestream_ingest.sources.cameraclock import CameraClock
+from kinestream_ingest.sources.hardware import hardware
 from kinestream_ingest.sources.readahead import TIMEOUT_S, ReadAhead
+from kinestream_ingest.sources.rtspoptions import Options, take_options
 from kinestream_ingest.sources.source import NoPicture, Refused, Source, SourceFrame
 from kinestream_ingest.sources.video_file import VideoFileSource
 
@@ -59,14 +64,22 @@ class NetworkCamera:
 
     live = True
     returns = True
-    clock = "arrival"
     frames = None
 
-    def __init__(self, address: Address, *, complete: bool = False, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        address: Address,
+        options: Options | None = None,
+        *,
+        complete: bool = False,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         """Connect and wait for the first picture; raises `SourceError`, without credentials."""
         self.name = address.camera
         self.description = address.shown
         self.fps: float | None = None
+        self._options = options or Options()
+        self._clock = CameraClock(self._options.clock)
         self._ahead = ReadAhead(
             partial(self._read, address, timeout_s),
             newest_wins=not complete,
@@ -79,14 +92,19 @@ class NetworkCamera:
             raise type(error)(f"cannot watch {address.shown}: {error}") from None
 
     def _read(self, address: Address, timeout_s: float, closed: Callable[[], bool]) -> Generator[SourceFrame]:
-        container = _connect(address, timeout_s)
+        container = _connect(address, self._options, timeout_s)
         with container:
             if container.duration is not None:
                 raise _Recording
             stream = _video(container)
             if stream.average_rate and 1 <= stream.average_rate <= 240:  # else libav has guessed
                 self.fps = float(stream.average_rate)
-            yield from _pictures(container, stream, closed, timeout_s)
+            yield from _pictures(container, stream, self._clock, closed, timeout_s)
+
+    @property
+    def clock(self) -> str:
+        """`camera` while its own clock is told and near ours, else `arrival`."""
+        return self._clock.name
 
     def repeats(self) -> Iterator[SourceFrame]:
         """Nothing: every picture is new."""
@@ -107,19 +125,27 @@ def open_network(url: str, *, pace: Pace | None = None, timeout_s: float = TIMEO
     `SourceError`, one line without credentials, if it cannot be read or does not answer within `timeout_s`
     seconds.
     """
+    url, ours = take_options(url)
     address = parse_address(url)
     try:
-        return NetworkCamera(address, complete=pace not in (None, "camera"), timeout_s=timeout_s)
+        return NetworkCamera(address, ours, complete=pace not in (None, "camera"), timeout_s=timeout_s)
     except _Recording:
         options = _RTSP if address.scheme.startswith("rtsp") else _HTTP
         film = RemoteFilm(address.url, address.shown, options, timeout_s)
         return VideoFileSource(film, pace or "unpaced", name=address.camera, description=address.shown)
 
 
-def _connect(address: Address, timeout_s: float) -> InputContainer:
-    options = {**(_RTSP if address.scheme.startswith("rtsp") else _HTTP), **_PROBING}
+def _connect(address: Address, ours: Options, timeout_s: float) -> InputContainer:
+    is_rtsp = address.scheme.startswith("rtsp")
+    options = {**(_RTSP | {"rtsp_transport": ours.transport} if is_rtsp else _HTTP), **_PROBING}
     try:
-        return av.open(address.url, options=options, timeout=timeout_s + _LATER_S, metadata_errors=TITLES)
+        return av.open(
+            address.url,
+            options=options,
+            timeout=timeout_s + _LATER_S,
+            metadata_errors=TITLES,
+            hwaccel=hardware(ours.decoder),
+        )
     except LIBAV_ERRORS as error:  # not chained: the text of libav's error repeats the URL
         if isinstance(error, av.error.HTTPClientError):  # RTSP has the same numbers
             raise Refused(reason(error)) from None
@@ -136,7 +162,11 @@ def _video(container: InputContainer) -> VideoStream:
 
 
 def _pictures(
-    container: InputContainer, stream: VideoStream, closed: Callable[[], bool], timeout_s: float
+    container: InputContainer,
+    stream: VideoStream,
+    clock: CameraClock,
+    closed: Callable[[], bool],
+    timeout_s: float,
 ) -> Generator[SourceFrame]:
     """Yield the pictures of a camera as they arrive; raise `SourceError` when it stops.
 
@@ -151,6 +181,7 @@ def _pictures(
                 return
             if not packet.size:
                 continue
+            _note_reference(clock, packet, arrived_us)
             try:
                 decoded = stream.decode(packet)
             except LIBAV_ERRORS as error:
@@ -167,11 +198,25 @@ def _pictures(
                     )
                 begun = True
                 decoded_s = time.monotonic()
-                yield SourceFrame(picture=partial(_convert, frame), captured_us=arrived_us)
+                captured_us = clock.captured_us(_stream_us(frame.pts, frame.time_base), arrived_us)
+                yield SourceFrame(picture=partial(_convert, frame), captured_us=captured_us)
     except LIBAV_ERRORS as error:
         if error.errno != errno.EIO:  # so libav calls an end that HTTP did not announce
             raise SourceError(f"the connection broke: {reason(error)}") from None
     raise SourceError("the connection was closed" if begun else "it ended before a picture could be decoded")
+
+
+def _note_reference(clock: CameraClock, packet: av.Packet[VideoStream], arrived_us: int) -> None:
+    """Tell the clock what the camera said about its own."""
+    stream_us = _stream_us(packet.pts, packet.time_base)
+    if not hasattr(packet, "has_sidedata"):  # an older PyAV: times are those of arrival
+        return
+    if stream_us is not None and packet.has_sidedata("prft"):
+        clock.note(stream_us, bytes(packet.get_sidedata("prft")), arrived_us)
+
+
+def _stream_us(pts: int | None, time_base: Fraction | None) -> int | None:
+    return None if pts is None or time_base is None else round(1_000_000 * pts * time_base)
 
 
 def _convert(frame: av.VideoFrame, label: str) -> Image:
