@@ -44,7 +44,8 @@ NO_LATENCY = ("session",)
 """What has no frames, only tensors."""
 
 TIMED = "base_ms = 2\nper_image_ms = 0.7\n"
-FRAMES = {"rtmo-s": 16, "timed": 600}
+WARM_UP = 16
+"""Frames of the round that does not count; it tells how many a measurement of `--seconds` has."""
 PERCENTILES = (50, 95, 99)
 
 
@@ -103,17 +104,21 @@ class Contender:
         return {name: times.user + times.system for name, times in used.items()}
 
 
-def throughput(contenders: list[Contender], frames: int, rounds: int) -> dict[str, list[dict[str, Any]]]:
+def throughput(contenders: list[Contender], seconds: float, rounds: int) -> dict[str, list[dict[str, Any]]]:
     """What each did in each round, after one that does not count."""
     done: dict[str, list[dict[str, Any]]] = {contender.name: [] for contender in contenders}
+    frames: dict[str, int] = dict.fromkeys(done, WARM_UP)
     for number in range(rounds + 1):
         for contender in contenders[:: 1 if number % 2 else -1]:
-            answer = contender.ask(f"flat {frames}", frames)
-            answer["fps"] = frames / answer["seconds"]
+            name, count = contender.name, frames[contender.name]
+            answer = contender.ask(f"flat {count}", count)
+            answer.pop("parts_ms", None)
+            answer["fps"] = count / answer["seconds"]
             if number:
-                answer.pop("parts_ms", None)
-                done[contender.name].append(answer)
-                print(f"  {contender.name}: {answer['fps']:.1f} frames/s", file=sys.stderr)
+                done[name].append(answer)
+                print(f"  {name}: {answer['fps']:.1f} frames/s", file=sys.stderr)
+            else:
+                frames[name] = max(WARM_UP, round(answer["fps"] * seconds / WARM_UP) * WARM_UP)
     return done
 
 
@@ -186,10 +191,9 @@ def main() -> None:
     options.add_argument("--model", default="rtmo-s", help="rtmo-s, timed, or a file")
     options.add_argument("--only", default=",".join(CONTENDERS), help="contenders, with commas")
     options.add_argument("--batch", type=int, default=4, help="frames inferred together, at most")
-    options.add_argument("--frames", type=int, help="of each measurement")
     options.add_argument("--rounds", type=int, default=4)
     options.add_argument("--load", default="", help="percentages, with commas; none: no latencies")
-    options.add_argument("--seconds", type=float, default=8.0, help="of each load")
+    options.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     options.add_argument("--worker", default="", help="more words for `kinestream worker`")
     options.add_argument("--json", type=Path)
     options.add_argument("--plot", type=Path)
@@ -206,8 +210,7 @@ def main() -> None:
         contenders = [
             stack.enter_context(Contender(name, model, chosen.batch, folder, words)) for name in only
         ]
-        frames = chosen.frames or FRAMES.get(chosen.model, 100)
-        figures["throughput"] = throughput(contenders, frames, chosen.rounds)
+        figures["throughput"] = throughput(contenders, chosen.seconds, chosen.rounds)
         capacity = {
             name: statistics.median(one["fps"] for one in ones)
             for name, ones in figures["throughput"].items()

@@ -50,6 +50,20 @@ def test_a_jpeg_is_blue_green_red() -> None:
     assert np.abs(decoded.astype(int) - GRADIENT).max() <= 8
 
 
+@pytest.mark.parametrize("sampling", [0x111111, 0x211111, 0x221111, 0x411111])
+@pytest.mark.parametrize("progressive", [0, 1])
+@pytest.mark.parametrize("size", [(60, 40), (61, 43), (640, 360)])
+def test_a_jpeg_is_to_the_bit_what_opencv_makes_of_it(
+    sampling: int, progressive: int, size: tuple[int, int]
+) -> None:
+    noise = np.random.default_rng(3).integers(-40, 40, (size[1], size[0], 3))
+    image = np.clip(cv2.resize(GRADIENT, size).astype(int) + noise, 0, 255).astype(np.uint8)
+    options = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
+    for data in (encoded(image, ".jpg", *options), encoded(image[..., 1], ".jpg")):
+        by_opencv = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        np.testing.assert_array_equal(decode(frame_of(data, "jpeg", *size)), by_opencv)
+
+
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
 def test_greyscale_becomes_three_channels(extension: str) -> None:
     decoded = decode(frame_of(encoded(GRADIENT[..., 0], extension), "png" if extension == ".png" else "jpeg"))
@@ -101,14 +115,14 @@ def test_an_error_of_opencv_is_a_message_error(monkeypatch: pytest.MonkeyPatch) 
     def fail(*_: object) -> None:
         raise cv2.error("imdecode: size too large")
 
-    frame = frame_of(encoded(GRADIENT, ".jpg"), "jpeg")
+    frame = frame_of(encoded(GRADIENT, ".png"), "png")
     monkeypatch.setattr(cv2, "imdecode", fail)
-    with pytest.raises(MessageError, match="the jpeg cannot be decoded"):
+    with pytest.raises(MessageError, match="the png cannot be decoded"):
         decode(frame)
 
 
 def test_a_size_other_than_the_headers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    frame = frame_of(encoded(GRADIENT, ".jpg"), "jpeg")
+    frame = frame_of(encoded(GRADIENT, ".png"), "png")
     monkeypatch.setattr(cv2, "imdecode", lambda *_: GRADIENT[:30])
     with pytest.raises(MessageError, match="claims 60x40 in its header and decodes to 60x30"):
         decode(frame)

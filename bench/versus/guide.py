@@ -24,6 +24,8 @@ from load import answer_with, read_jpegs
 from oneimage import decode, one_by_one
 
 CLIENTS = 4
+PATIENT: dict[str, Any] = {"max_size": None, "ping_interval": None}
+"""Clients of a benchmark wait between two measurements for longer than a ping may take."""
 
 
 def serve(model: str, socket: str) -> None:
@@ -42,7 +44,7 @@ def serve(model: str, socket: str) -> None:
             pass
 
     app.add_api_websocket_route("/pose", pose)
-    uvicorn.run(app, uds=socket, log_level="error")
+    uvicorn.run(app, uds=socket, log_level="error", ws_ping_interval=None)
 
 
 class Guide:
@@ -66,7 +68,7 @@ async def connected(socket: Path) -> Guide:
 
     while not await asyncio.to_thread(socket.exists):
         await asyncio.sleep(0.05)
-    return Guide([await unix_connect(str(socket), "ws://guide/pose", max_size=None) for _ in range(CLIENTS)])
+    return Guide([await unix_connect(str(socket), "ws://guide/pose", **PATIENT) for _ in range(CLIENTS)])
 
 
 def main() -> None:

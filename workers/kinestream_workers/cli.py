@@ -174,11 +174,13 @@ async def _work(
     from kinestream.redis import connect
     from kinestream_workers.engines import warm_up
     from kinestream_workers.engines.engine import EngineHangs
+    from kinestream_workers.thrift import be_thrifty
     from kinestream_workers.worker import Worker
 
     settings = dataclasses.replace(
         WorkerSettings(), **{name: value for name, value in given.items() if value is not None}
     )
+    be_thrifty()
     telemetry.health.doing = "opening and warming up the engine"
     with capture_signals() as stop, contextlib.closing(await asyncio.to_thread(open_engine)) as engine:
         costs = await asyncio.to_thread(warm_up, engine, settings.max_batch)
