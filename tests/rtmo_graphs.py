@@ -23,7 +23,9 @@ _WEAK = 0.4
 """Candidates below this score become padding. RTMO's own number is 0.05; a higher one makes more padding."""
 
 
-class _Graph:
+class Graph:
+    """A graph under construction; names of values are what is passed around."""
+
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
@@ -86,7 +88,7 @@ def crowd(
     """
     height, width = size
     random = np.random.default_rng(seed)
-    g = _Graph()
+    g = Graph()
     cells = (height // GRID, width // GRID)
     means = g.add("AveragePool", "input", kernel_shape=cells, strides=cells)
     content = g.add("Mul", g.add("Sub", g.add("Flatten", means), g.constant(114.0)), g.constant(1 / 128))
@@ -152,7 +154,7 @@ def constant(
     if keypoints is None:
         centres = (dets[:, None, :2] + dets[:, None, 2:4]) / 2
         keypoints = np.concatenate([centres, np.ones_like(centres[..., :1])], axis=2).repeat(JOINTS, axis=1)
-    g = _Graph()
+    g = Graph()
     first_input = next(iter(inputs)) if inputs else "input"
     one = g.constant(np.array([0], np.int64)), g.constant(np.array([1], np.int64))
     batch = g.add("Slice", g.add("Shape", first_input), *one)

@@ -193,7 +193,7 @@ def with_bad_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             ["--engine", "none"],
             2,
-            r"there is no engine 'none'; there are mediapipe, null, rtmo, timed, broken, rtmo",
+            r"there is no engine 'none'; there are mediapipe, null, rtmo, rtmpose, timed, broken, rtmo",
         ),
         (
             ["--engine", "broken"],
@@ -204,7 +204,7 @@ def with_bad_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             ["--model", "people.xyz"],
             2,
             r"no engine takes a model that ends in \.xyz, there are \.task \(mediapipe\), \.null \(null\), "
-            r"\.onnx \(rtmo\), \.timed \(timed\), .*one can be named with --engine",
+            r"\.onnx \(rtmo\), \.rtmpose \(rtmpose\), \.timed \(timed\), .*one can be named with --engine",
         ),
         (["--model", "people"], 2, r"no engine takes a model that ends in nothing, there are "),
     ],

@@ -22,7 +22,7 @@ from films import write_film
 from kinestream.testcard import TestCard
 from kinestream_workers.graphs import graph_path
 from kinestream_workers.modelcache import MODELS_VARIABLE, OFFLINE_VARIABLE
-from kinestream_workers.zoo import MIRROR_VARIABLE, NAMES, SHA256, zoo_model
+from kinestream_workers.zoo import FILES, MIRROR_VARIABLE, NAMES, SHA256, zoo_model
 from lying_http import LyingServer, claims, file, status
 from modelzips import model_zip
 from pipeline import KINESTREAM, TIMEOUT_S, records_of, run
@@ -87,15 +87,37 @@ def test_pull_path_and_list(server: LyingServer, cache: Path, monkeypatch: pytes
     assert shown.stderr == "" and f"They lie in {cache}." in shown.stdout
     rows = {line.split()[0]: line.split()[1:] for line in shown.stdout.splitlines()}
     size = f"{len(NETWORK) / 1e6:.1f}"
-    assert rows["rtmo-m"] == ["balanced", size, "MB", "not", "pinned", path.name]
-    assert rows["rtmo-s"] == ["lightweight", "no", f"{SHA256['rtmo-s'][:12]}…", path_of(cache, "rtmo-s").name]
+    assert rows["rtmo-m"] == ["rtmo", "balanced", size, "MB", "not", "pinned", path.name]
+    pinned = f"{SHA256['rtmo-s'][:12]}…"
+    assert rows["rtmo-s"] == ["rtmo", "lightweight", "no", pinned, path_of(cache, "rtmo-s").name]
+    assert rows["rtmpose-m"][:4] == ["rtmpose", "balanced", "yolox-m", "no"]
+    assert rows["rtmpose-m-halpe26"][:3] == ["rtmpose", "yolox-m", "no"], "--mode has no word for it"
     facts = {
         fact["name"]: fact for fact in map(json.loads, run("models", "list", "--json").stdout.splitlines())
     }
-    assert [*facts] == ["rtmo-t", "rtmo-s", "rtmo-m", "rtmo-l"]
+    assert [*facts] == [*FILES]
+    assert facts["rtmpose-x-halpe26"]["needs"] == "yolox-x" and facts["yolox-x"]["needs"] is None
     assert (facts["rtmo-m"]["path"], facts["rtmo-m"]["bytes"]) == (str(path), len(NETWORK))
     assert facts["rtmo-m"]["quality"] == "balanced" and facts["rtmo-m"]["sha256"] is None
     assert facts["rtmo-s"]["path"] is None and facts["rtmo-s"]["sha256"] == SHA256["rtmo-s"]
+
+
+def test_a_model_of_two_files(server: LyingServer, cache: Path) -> None:
+    for name in ("rtmpose-m-halpe26", "yolox-m"):
+        server.on(f"/{zoo_model(name).zip_file}", file(ZIP))
+    check_one_line(run("models", "path", "rtmpose-m-halpe26"), 1, "kinestream models pull rtmpose-m-halpe26")
+    pulled = run("models", "pull", "rtmpose-m-halpe26")
+    assert pulled.returncode == 0, pulled.stderr
+    paths = [path_of(cache, name) for name in ("rtmpose-m-halpe26", "yolox-m")]
+    assert pulled.stdout == "".join(f"{NETWORK_SHA256}  {path}\n" for path in paths)
+    pair = cache / "rtmpose-m-halpe26.rtmpose"
+    assert run("models", "path", "rtmpose-m-halpe26").stdout == f"{pair}\n" and pair.is_file()
+    assert run("models", "path", "yolox-m").stdout == f"{paths[1]}\n"
+    wrong = run("models", "pull", "yolox-m", "--sha256", "0" * 64)
+    assert wrong.returncode == 2 and "wanted 0000" in wrong.stderr
+    chosen = run("models", "choose", "--mode", "rtmpose", "rtmpose-m-halpe26")
+    assert chosen.stdout == "rtmpose-m-halpe26\n"
+    check_one_line(run("models", "choose", "--mode", "rtmpose", "rtmo-s"), 2, "no model of the mode rtmpose")
 
 
 def test_the_commands_of_the_documentation(server: LyingServer, cache: Path) -> None:

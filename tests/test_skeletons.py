@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from kinestream.skeletons import BLAZEPOSE33, COCO17, SKELETONS, Skeleton
+import pytest
+from rtmlib.visualization.skeleton import coco17, halpe26
+
+from kinestream.skeletons import BLAZEPOSE33, COCO17, HALPE26, SKELETONS, Skeleton
 
 EVERY = pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS.keys())
 
@@ -37,6 +40,7 @@ def test_left_and_right_are_alike(skeleton: Skeleton) -> None:
 def test_how_many_keypoints_there_are() -> None:
     assert {name: len(skeleton.names) for name, skeleton in SKELETONS.items()} == {
         "coco17": 17,
+        "halpe26": 26,
         "blazepose33": 33,
     }
 
@@ -44,6 +48,20 @@ def test_how_many_keypoints_there_are() -> None:
 def test_the_body_of_both_has_the_same_names() -> None:
     body = {name for name in COCO17.names if name.partition("_")[2] not in ("eye", "ear")}
     assert body <= set(BLAZEPOSE33.names), "a consumer finds a knee in either by its name"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(COCO17, coco17), (HALPE26, halpe26)], ids=["coco17", "halpe26"]
+)
+def test_the_order_of_keypoints_is_rtmlibs(ours: Skeleton, theirs: dict[str, Any]) -> None:
+    """The numbers come from its models, so that a name in another place would be another joint."""
+    assert list(ours.names) == [theirs["keypoint_info"][index]["name"] for index in range(len(ours.names))]
+
+
+def test_the_limbs_of_halpe_are_rtmlibs_and_the_nose_hangs_on_both_eyes() -> None:
+    limbs = {frozenset((HALPE26.names[a], HALPE26.names[b])) for a, b in HALPE26.limbs}
+    theirs = {frozenset(link["link"]) for link in halpe26["skeleton_info"].values()}
+    assert limbs == theirs | {frozenset(("nose", "right_eye"))}
 
 
 def test_blazepose_is_mediapipes() -> None:

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 from rtmlib.tools.file import get_mirror_url
 from rtmlib.tools.solution.body import Body
+from rtmlib.tools.solution.body_with_feet import BodyWithFeet
 
 from kinestream.errors import ModelError, UsageError
 from kinestream_workers import models
+from kinestream_workers.engines.pairfile import Pair, read_pair
 from kinestream_workers.models import choose_model, resolve_model
-from kinestream_workers.zoo import NAMES, QUALITIES, SHA256, zoo_model
+from kinestream_workers.zoo import FILES, HALPE, NAMES, PAIRS, QUALITIES, SHA256, zoo_model
 from lying_http import LyingServer, file, silent
 from modelzips import model_zip
 
@@ -32,18 +34,21 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_names() -> None:
-    assert NAMES == ("rtmo-t", "rtmo-s", "rtmo-m", "rtmo-l", "lightweight", "balanced", "performance")
-    for name in QUALITIES:
+    assert NAMES[:7] == ("rtmo-t", "rtmo-s", "rtmo-m", "rtmo-l", "lightweight", "balanced", "performance")
+    assert NAMES[7:] == tuple(PAIRS) and len({zoo_model(name).file for name in FILES}) == len(FILES)
+    for name in FILES:
         model = zoo_model(name)
-        assert model.name == name and model.file.startswith(f"{name}_") and model.file.endswith(".onnx")
+        begin = name.replace("yolox-", "yolox_").removesuffix(HALPE)
+        assert model.name == name and model.file.startswith(f"{begin}_") and model.file.endswith(".onnx")
         assert [url.rpartition("/")[2] for url in model.urls] == [model.zip_file] * 2
         assert model.zip_file.removesuffix(".zip") == model.file.removesuffix(".onnx")
         assert model.urls[0].startswith("https://") and model.urls[1] == get_mirror_url(model.urls[0])
-        if model.quality:
+        if model.quality and name in QUALITIES:
             assert model.urls[0] == Body.RTMO_MODE[model.quality]["pose"], "what rtmlib itself would take"
             assert zoo_model(model.quality) == model
     assert zoo_model("rtmo-t").urls[0].rpartition("/")[0] == zoo_model("rtmo-s").urls[0].rpartition("/")[0]
-    assert {name for name in QUALITIES if zoo_model(name).sha256} == SHA256.keys() == {"rtmo-t", "rtmo-s"}
+    assert {name for name in FILES if zoo_model(name).sha256} == SHA256.keys()
+    assert [*SHA256] == ["rtmo-t", "rtmo-s", "rtmpose-s"]
 
 
 @pytest.mark.parametrize(
@@ -104,6 +109,47 @@ def test_a_name_is_its_file_in_the_cache(cache: Path, name: str, size: str) -> N
     path = cache / zoo_model(size).file
     path.write_bytes(b"a network")
     assert resolve_model(name) == path
+
+
+def test_a_name_of_two_files_is_the_file_that_names_both(cache: Path) -> None:
+    pose, detector = (cache / zoo_model(name).file for name in ("rtmpose-m-halpe26", "yolox-m"))
+    pose.write_bytes(b"a network")
+    with pytest.raises(ModelError, match=r"^yolox-m is not here and KINESTREAM_OFFLINE forbids"):
+        resolve_model("rtmpose-m-halpe26")
+    assert not models.is_here("rtmpose-m-halpe26")
+    detector.write_bytes(b"another network")
+    assert models.is_here("rtmpose-m-halpe26")
+    path = resolve_model("rtmpose-m-halpe26")
+    assert path == cache / "rtmpose-m-halpe26.rtmpose"
+    assert read_pair(path) == Pair(detector=detector, pose=pose)
+    written = path.stat().st_mtime_ns
+    path.parent.chmod(0o500)  # a cache that is mounted to be read only
+    try:
+        assert resolve_model("rtmpose-m-halpe26") == path and path.stat().st_mtime_ns == written
+    finally:
+        path.parent.chmod(0o700)
+    path.write_text("of another version of rtmlib")
+    assert read_pair(resolve_model("rtmpose-m-halpe26")).pose == pose
+    assert sorted(file.name for file in cache.iterdir()) == sorted(
+        [path.name, pose.name, detector.name, *locks(cache)]
+    )
+
+
+def locks(cache: Path) -> list[str]:
+    """What a download that was forbidden left."""
+    return [file.name for file in cache.glob(".*.lock")]
+
+
+@pytest.mark.parametrize("name", ["rtmpose-x", "rtmpose-x-halpe26"])
+def test_a_detector_that_rtmlib_changed_is_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be another pair than the one that rtmlib has."""
+    home = BodyWithFeet if name.endswith(HALPE) else Body
+    listed = {**home.MODE, "performance": {**home.MODE["performance"], "det": "https://host/yolox_l_1.zip"}}
+    monkeypatch.setattr(home, "MODE", listed)
+    with pytest.raises(
+        ModelError, match=rf"^this version of rtmlib does not list (yolox-x|{name}) .*path of a"
+    ):
+        resolve_model(name)
 
 
 def test_a_name_without_its_file_says_what_to_do(cache: Path) -> None:

@@ -24,6 +24,9 @@ class Asked:
     model: str = "auto"
     engine: str | None = None
     device: str = "auto"
+    mode: str | None = None
+    runtime: str = "onnxruntime"
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from kinestream.errors import UsageError
 from kinestream.processes import GRACE_S, spawn
 
 
-def settled_model(model: str) -> str:
+def settled_model(model: str, mode: str | None = None) -> str:
     """Return a name or path for `worker --model`, its file downloaded if need be; paths are left to workers.
 
     A child, whose messages and progress go to stderr, does it. Raises `UsageError` if it cannot be had; the
@@ -25,7 +25,8 @@ def settled_model(model: str) -> str:
     """
     if os.sep in model or Path(model).suffix:
         return model
-    command = [sys.executable, "-P", "-m", "kinestream", "models", "choose", "--", model]
+    in_mode = ["--mode", mode] if mode else []
+    command = [sys.executable, "-P", "-m", "kinestream", "models", "choose", *in_mode, "--", model]
     with spawn(command, stdout=subprocess.PIPE) as child:
         try:
             printed, _ = child.communicate()

@@ -1,7 +1,8 @@
 """What the keypoints of a person mean: their names, in order, and which of them are joined by a limb.
 
-Sources: the COCO keypoint annotation format (17 points), and MediaPipe's pose landmarker guide (33 points, by
-its names). Not for: drawing (see `drawing.py`).
+Sources: the COCO keypoint annotation format (17 points), MediaPipe's pose landmarker guide (33 points, by its
+names), and the Halpe full-body dataset's body and feet (26 points, by the names of rtmlib). Not for: drawing
+(see `drawing.py`).
 """
 
 from __future__ import annotations
@@ -41,6 +42,24 @@ COCO17 = Skeleton(
     ),
 )  # fmt: skip
 
+HALPE26 = Skeleton(
+    name="halpe26",
+    names=(
+        *COCO17.names, "head", "neck", "hip",
+        "left_big_toe", "right_big_toe", "left_small_toe", "right_small_toe", "left_heel", "right_heel",
+    ),
+    limbs=(
+        (0, 1), (0, 2), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6),
+        (17, 18), (18, 19), (18, 5), (18, 6), (5, 7), (7, 9), (6, 8), (8, 10),
+        (19, 11), (19, 12), (11, 13), (13, 15), (12, 14), (14, 16),
+        (15, 20), (15, 22), (15, 24), (16, 21), (16, 23), (16, 25),
+    ),
+    details=frozenset((22, 23)),
+)  # fmt: skip
+"""COCO's 17 first, in COCO's order; then the top of the head, the middles of shoulders and hips, and both
+feet.
+"""
+
 BLAZEPOSE33 = Skeleton(
     name="blazepose33",
     names=(
@@ -64,4 +83,4 @@ BLAZEPOSE33 = Skeleton(
 )  # fmt: skip
 """MediaPipe's: the face in eleven points, each hand in three, and a heel and a toe (`foot_index`)."""
 
-SKELETONS = {skeleton.name: skeleton for skeleton in (COCO17, BLAZEPOSE33)}
+SKELETONS = {skeleton.name: skeleton for skeleton in (COCO17, HALPE26, BLAZEPOSE33)}

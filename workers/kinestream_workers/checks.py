@@ -46,20 +46,26 @@ def check_packages(asked: Asked) -> Iterator[Finding]:
 def check_model(asked: Asked) -> Iterator[Finding]:
     """Open the model as a worker would, and infer once."""
     from kinestream_workers.engines import EngineOptions, open_engine, warm_up
-    from kinestream_workers.modelcache import cached
-    from kinestream_workers.models import AUTO, FALLBACK, FAVOURITE
-    from kinestream_workers.zoo import NAMES, zoo_model
+    from kinestream_workers.models import AUTO, FALLBACK, FAVOURITE, is_here
+    from kinestream_workers.modes import engine_in_mode, in_mode
+    from kinestream_workers.zoo import NAMES, PAIRS
 
-    model = FAVOURITE if asked.model == AUTO else asked.model
-    if model in NAMES and cached(zoo_model(model)) is None:  # a doctor downloads nothing
+    try:
+        name, model = engine_in_mode(asked.engine, asked.mode), in_mode(asked.model, asked.mode)
+        options = EngineOptions(device=asked.device, runtime=asked.runtime, precision=asked.precision)
+    except KinestreamError as error:
+        yield Finding("error", "model", str(error))
+        return
+    model = FAVOURITE if model == AUTO else model
+    if model in NAMES and not is_here(model):  # a doctor downloads nothing
         says = f"{model} is not here; looking at {FALLBACK}"
         yield Finding("warning", "model", says, f"kinestream models pull {model}")
-        model = FALLBACK
+        model, name = FALLBACK, None if model in PAIRS else name
     complaints = _Complaints()
     logger = logging.getLogger("kinestream_workers")
     logger.addHandler(complaints)
     try:
-        engine = open_engine(model, EngineOptions(device=asked.device), engine=asked.engine)
+        engine = open_engine(model, options, engine=name)
         try:
             costs_ms = warm_up(engine, 1)
         finally:

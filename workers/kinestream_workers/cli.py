@@ -44,6 +44,12 @@ def _default(setting: str) -> str:
     "rtmo-s if it is here or can be downloaded, else `testcard`.",
 )
 @click.option(
+    "--mode",
+    metavar="NAME",
+    help="rtmo, or rtmpose: a detector, then a network that looks at each person. It says what lightweight, "
+    "balanced, performance and auto mean.  [default: rtmo]",
+)
+@click.option(
     "--device",
     default="auto",
     show_default=True,
@@ -110,6 +116,7 @@ def _default(setting: str) -> str:
 @redis_option
 def worker(
     model: str,
+    mode: str | None,
     device: str,
     require_device: bool,
     engine: str | None,
@@ -132,6 +139,8 @@ def worker(
     \b
     kinestream worker                                rtmo-s, or else the test card's graph
     kinestream worker --model rtmo-m                 one of RTMO's published models
+    kinestream worker --mode rtmpose                 a detector, and RTMPose
+    kinestream worker --model rtmpose-m-halpe26      the same, larger, with heels and toes
     kinestream worker --model rtmo-s.onnx            an RTMO export of your own
     kinestream worker --threads 1                    one of several on one machine
     """
@@ -140,6 +149,7 @@ def worker(
     from kinestream.keys import RETURNED
     from kinestream_workers.engines import EngineOptions, engine_class
     from kinestream_workers.models import AUTO, FALLBACK, resolve_model
+    from kinestream_workers.modes import engine_in_mode, in_mode
 
     name = given["name"]
     if name is not None and (name in ("", RETURNED) or len(name) > MAX_TEXT):
@@ -150,6 +160,7 @@ def worker(
     options = EngineOptions(
         device=device, require_device=require_device, threads=threads, runtime=runtime, precision=precision
     )
+    engine, model = engine_in_mode(engine, mode), in_mode(model, mode)
     if model == AUTO and os.environ.get(SOURCE_VARIABLE, "").startswith("testcard:"):
         _log.info("model %s: %s, since %s is a test card", AUTO, FALLBACK, SOURCE_VARIABLE)
         model = FALLBACK

@@ -52,7 +52,7 @@ class Asked(TypedDict, total=False):
 class RealTimePoseEstimator:
     """Finds people in pictures, one after the other. A context manager; `close` gives the model back.
 
-    model, engine, device, require_device, threads
+    model, mode, engine, device, require_device, threads, runtime, precision
                 what `kinestream worker` takes: a model's name or file, and where and how it shall run
     every       look at every Nth picture; those in between get the newest result again, marked `repeated`
     max_side    shrink pictures whose longer side has more pixels; results stay in pixels of the picture given
@@ -68,10 +68,13 @@ class RealTimePoseEstimator:
         self,
         model: str | os.PathLike[str] = "auto",
         *,
+        mode: str | None = None,
         device: str = "auto",
         require_device: bool = False,
         engine: str | None = None,
         threads: int | None = None,
+        runtime: str = "onnxruntime",
+        precision: str = "fp32",
         every: int = 1,
         max_side: int | None = None,
     ) -> None:
@@ -85,8 +88,14 @@ class RealTimePoseEstimator:
         self._call_times_s: deque[float] = deque(maxlen=FPS_CALLS + 1)
         self._newest: Estimate | None = None
         self._closed = False
-        options = EngineOptions(device=device, require_device=require_device, threads=threads)
-        self._engine = open_engine(model, options, engine=engine)
+        options = EngineOptions(
+            device=device,
+            require_device=require_device,
+            threads=threads,
+            runtime=runtime,
+            precision=precision,
+        )
+        self._engine = open_engine(model, options, engine=engine, mode=mode)
         try:
             cost_ms = warm_up(self._engine, 1)[1]
             self._memory = self._engine.new_batch(1)

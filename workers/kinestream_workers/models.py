@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from kinestream.errors import ModelError
-from kinestream_workers.zoo import NAMES, zoo_model
+from kinestream_workers.zoo import NAMES, ZooModel, zoo_model
 
 AUTO = "auto"
 """`FAVOURITE` where it is in the cache or can be downloaded, else `FALLBACK`."""
@@ -47,9 +47,7 @@ def resolve_model(model: str | os.PathLike[str]) -> Path:
     if model == AUTO:
         model = choose_model(AUTO)
     if model in NAMES:
-        from kinestream_workers.modelcache import fetch
-
-        path = fetch(zoo_model(model), patience_s=NAMED_S)
+        path = _published(zoo_model(model))
     else:
         path = GRAPHS / PACKAGED[model] if model in PACKAGED else Path(model).expanduser()
     try:
@@ -63,6 +61,32 @@ def resolve_model(model: str | os.PathLike[str]) -> Path:
     if empty:
         raise ModelError(f"model {model} is an empty file")
     return path
+
+
+def is_here(model: str) -> bool:
+    """Whether all files of a published model are in the cache."""
+    from kinestream_workers.modelcache import cached
+
+    return all(cached(part) for part in parts_of(zoo_model(model)))
+
+
+def parts_of(model: ZooModel) -> list[ZooModel]:
+    """The published files that a model needs, itself first."""
+    return [model, *([zoo_model(model.detector)] if model.detector else [])]
+
+
+def _published(model: ZooModel) -> Path:
+    """Return the file of a model, downloaded if need be; of two files, the one that names both."""
+    from kinestream_workers.modelcache import cache_folder, fetch
+
+    path, *others = [fetch(part, patience_s=NAMED_S) for part in parts_of(model)]
+    if not others:
+        return path
+    from kinestream_workers.engines.pairfile import SUFFIX, write_pair
+
+    pair = cache_folder() / f"{model.name}{SUFFIX}"
+    write_pair(pair, detector=others[0].name, pose=path.name)
+    return pair
 
 
 def choose_model(model: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -28,16 +28,19 @@ if TYPE_CHECKING:
 )
 @click.option("--engine", metavar="NAME", help="As for `worker`.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="As for `worker`.")
+@click.option("--mode", metavar="NAME", help="As for `worker`.")
+@click.option("--runtime", default="onnxruntime", show_default=True, metavar="NAME", help="As for `worker`.")
+@click.option("--precision", default="fp32", show_default=True, metavar="NAME", help="As for `worker`.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: level, subject, says, mend.")
 @redis_option
-def doctor(model: str, engine: str | None, device: str, as_json: bool, redis_url: str | None) -> int:
+def doctor(redis_url: str | None, as_json: bool, **worker: Any) -> int:
     """Look at Redis, what is in it, this host, the model and the device, and say what to do about each fault.
 
     Nothing is changed. Exit code 0: no error, though maybe warnings; 1: at least one error.
     """
     from kinestream.doctor import Asked, examine
 
-    asked = Asked(redis_url=redis_url, model=model, engine=engine, device=device)
+    asked = Asked(redis_url=redis_url, **worker)
     errors = warnings = 0
     for finding in examine(asked):
         errors += finding.level == "error"

@@ -42,9 +42,16 @@ may die, and another one load its model, more than once.
 @click.option(
     "--submit", is_flag=True, help="Hand it in as a job for `kinestream jobs`, and print the job's name."
 )
-@click.option("--model", default="rtmo-s", show_default=True, metavar="NAME|FILE", help="As for `worker`.")
+@click.option(
+    "--model",
+    metavar="NAME|FILE",
+    help="As for `worker`.  [default: rtmo-s, and rtmpose-s with --mode rtmpose]",
+)
 @click.option("--device", default="auto", show_default=True, help="As for `worker`.")
+@click.option("--mode", metavar="NAME", help="As for `worker`.")
 @click.option("--engine", metavar="NAME", help="As for `worker`.")
+@click.option("--runtime", metavar="NAME", help="As for `worker`.")
+@click.option("--precision", metavar="NAME", help="As for `worker`.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Workers to start.")
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Take every Nth frame.")
 @click.option(
@@ -63,9 +70,12 @@ def process(
     video: Path,
     output: Path | None,
     submit: bool,
-    model: str,
+    model: str | None,
     device: str,
+    mode: str | None,
     engine: str | None,
+    runtime: str | None,
+    precision: str | None,
     workers: int,
     every: int,
     max_side: int | None,
@@ -102,9 +112,15 @@ def process(
     frames = -(-info.frames // every) if info.frames else None
     with contextlib.ExitStack() as stack:
         poses = stack.enter_context(poses_file(output))
-        work = ["worker", "--model", settled_model(model), "--device", device]
-        if engine:
-            work += ["--engine", engine]
+        model = model or ("auto" if mode == "rtmpose" else "rtmo-s")
+        work = ["worker", "--model", settled_model(model, mode), "--device", device]
+        for option, given in (
+            ("--mode", mode),
+            ("--engine", engine),
+            ("--runtime", runtime),
+            ("--precision", precision),
+        ):
+            work += [option, given] if given else []
         # A server of its own is a private one: a worker that somebody starts meanwhile must not join in.
         own = None if redis_url else stack.enter_context(EmbeddedRedis(private=True))
         url = own.url if own else find_redis_url(redis_url)
@@ -122,7 +138,7 @@ def _submit(video: Path, redis_url: str | None, *, annotate: bool, **options: An
     context = click.get_current_context()
     given = [
         name
-        for name in ("output", "model", "device", "engine", "workers")
+        for name in ("output", "model", "device", "mode", "engine", "runtime", "precision", "workers")
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     ]
     if given:

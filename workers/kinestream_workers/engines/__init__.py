@@ -15,14 +15,16 @@ from kinestream.errors import EngineError, UsageError
 from kinestream_workers.engines.engine import Engine, EngineOptions, Image
 from kinestream_workers.engines.warmup import warm_up
 from kinestream_workers.models import resolve_model
+from kinestream_workers.modes import engine_in_mode, in_mode
 
 if TYPE_CHECKING:  # so that mypy holds ours to the protocol
     from kinestream_workers.engines.mediapipe import MediapipeEngine
     from kinestream_workers.engines.null import NullEngine
     from kinestream_workers.engines.rtmo import RtmoEngine
+    from kinestream_workers.engines.rtmpose import RtmposeEngine
     from kinestream_workers.engines.timed import TimedEngine
 
-    _OURS: tuple[type[Engine], ...] = (RtmoEngine, MediapipeEngine, TimedEngine, NullEngine)
+    _OURS: tuple[type[Engine], ...] = (RtmoEngine, RtmposeEngine, MediapipeEngine, TimedEngine, NullEngine)
 
 __all__ = ["Engine", "EngineOptions", "Image", "engine_class", "engine_names", "open_engine", "warm_up"]
 
@@ -33,15 +35,20 @@ GROUP = "kinestream.engines"
 
 
 def open_engine(
-    model: str | os.PathLike[str], options: EngineOptions | None = None, *, engine: str | None = None
+    model: str | os.PathLike[str],
+    options: EngineOptions | None = None,
+    *,
+    engine: str | None = None,
+    mode: str | None = None,
 ) -> Engine:
     """Open a model (as `resolve_model` takes it) with the engine of that name, or the one for the file's
     ending.
 
-    Raises `UsageError` if there is no such engine, `ModelError` if the file is not there or no such model,
-    `EngineError` if the engine cannot be loaded or does not come up.
+    Raises `UsageError` if there is no such engine or mode, `ModelError` if the file is not there or no such
+    model, `EngineError` if the engine cannot be loaded or does not come up.
     """
-    path = resolve_model(model)
+    engine = engine_in_mode(engine, mode)
+    path = resolve_model(in_mode(os.fspath(model), mode))
     return engine_class(path, engine)(path, options or EngineOptions())
 
 

@@ -74,19 +74,6 @@ def parse_device(text: str, available: list[str]) -> Device | None:
             return None
 
 
-def check_precision(device: Device | None, precision: str) -> None:
-    """Raise `UsageError` for a precision that onnxruntime cannot choose there: it runs a file as it is.
-
-    A file whose inside was converted to fp16 runs as such, on CUDA too, and is no matter of `--precision`.
-    """
-    if precision == "fp32" or (device is not None and device.provider == TENSORRT):
-        return
-    raise UsageError(
-        f"precision {precision} needs --runtime openvino, on a CPU, or --device tensorrt; "
-        f"onnxruntime on {device.name if device else 'the CPU'} computes in what the file says"
-    )
-
-
 def with_tensorrt(device: Device, precision: str, engines: Path) -> Device:
     """The same device, TensorRT being told its precision and a folder for what it has built; else as it is.
 

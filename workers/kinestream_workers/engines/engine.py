@@ -54,6 +54,13 @@ class EngineOptions:
                 raise UsageError(f"{option} must be one of {', '.join(known)}, got {given!r}")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"threads must be at least 1, got {self.threads}")
+        if self.runtime == "openvino" and self.device not in ("auto", "cpu"):
+            raise UsageError(
+                f"the runtime openvino is for the CPU: device must be auto or cpu, got {self.device!r}"
+            )
+        # onnxruntime runs a file as it is: one whose inside was converted to fp16 is run so, on CUDA too.
+        if self.precision != "fp32" and self.runtime == "onnxruntime" and "tensorrt" not in self.device:
+            raise UsageError(f"precision {self.precision} needs --runtime openvino or --device tensorrt")
         if self.require_device and self.device == "auto" and self.precision == "fp32":
             raise UsageError("require-device needs the device's name, and auto is none")
 
@@ -94,7 +101,10 @@ class Engine(Protocol):
         """Memory for up to `size` images, to be used again and again; only the engine looks inside."""
 
     def fill(self, batch: Any, slot: int, image: Image) -> None:
-        """Put an image of any size into a slot, from 0 on: the place for what can be done beforehand."""
+        """Put an image of any size into a slot, from 0 on: the place for what can be done beforehand.
+
+        The engine may keep the image itself: nobody changes it until the slot is filled again.
+        """
 
     def infer(self, batch: Any, slots: Sequence[int]) -> list[tuple[Person, ...]]:
         """The people in the image of each slot, best first, in pixels of that image as it was given to

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kinestream.errors import EngineError, ModelError, UsageError
+from kinestream.errors import EngineError, ModelError
 from kinestream_workers.engines.engine import EngineOptions
 from kinestream_workers.engines.runtime import Declared
 from kinestream_workers.engines.sessions import cause, first_line, usable_cores
@@ -41,10 +41,6 @@ class OpenvinoRunner:
     """
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
-        if options.device not in ("auto", "cpu"):
-            raise UsageError(
-                f"--runtime openvino runs on the CPU: device must be auto or cpu, got {options.device!r}"
-            )
         self._openvino = openvino = _import_openvino()
         self._threads = options.threads or usable_cores()
         try:

@@ -27,7 +27,6 @@ from kinestream_workers.engines.devices import (
     OPENVINO,
     TENSORRT,
     Device,
-    check_precision,
     parse_device,
     with_tensorrt,
 )
@@ -77,12 +76,10 @@ class SessionRunner:
 def open_session(path: Path, options: EngineOptions) -> Any:
     """Open an `onnxruntime.InferenceSession` on the device that was asked for, or with a warning on the CPU.
 
-    Raises `UsageError` for an unknown device, or a precision that it cannot be told, `ModelError` if the file
-    is no model that onnxruntime can run, `EngineError` if the device is required and is not there or does not
-    come up.
+    Raises `UsageError` for an unknown device, `ModelError` if the file is no model that onnxruntime can run,
+    `EngineError` if the device is required and is not there or does not come up.
     """
     device = parse_device(options.device, _import_onnxruntime().get_available_providers())
-    check_precision(device, options.precision)
     if device is None:
         return _cpu_session(path, options.threads)
     try:
