@@ -20,7 +20,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 from kinestream.errors import KinestreamError, UsageError
-from kinestream.logs import LOG_FORMATS, LogFormat, log_config, logs_are_json
+from kinestream.logs import LOG_FORMAT_VARIABLE, LOG_FORMATS, LogFormat, log_config, logs_are_json
 
 REDIS_URL_VARIABLE = "KINESTREAM_REDIS_URL"
 """Environment variable that stands for `--redis`."""
@@ -105,7 +105,7 @@ def _summary(found: EntryPoint) -> str:
     type=click.Choice(LOG_FORMATS),
     default="text",
     show_default=True,
-    envvar="KINESTREAM_LOG_FORMAT",
+    envvar=LOG_FORMAT_VARIABLE,
     show_envvar=True,
     help="Log lines for people, or JSON for programs.",
 )

@@ -17,6 +17,9 @@ from typing import Any, Literal, get_args
 LogFormat = Literal["text", "json"]
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
 
+LOG_FORMAT_VARIABLE = "KINESTREAM_LOG_FORMAT"
+"""Environment variable for every command, which children inherit."""
+
 _NAMES = ("camera", "run", "seq")
 """What an event is about, where it is about a frame, a run or a camera."""
 

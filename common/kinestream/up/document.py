@@ -18,6 +18,7 @@ Place = tuple[str | int, ...]
 """Where a value stands: the keys and indices on the way to it."""
 
 _MAX_BYTES = 2**20
+_MERGE = "tag:yaml.org,2002:merge"
 _MAX_NODES = 20_000
 """Of a YAML file, aliases written out: a few lines of them can stand for billions of values."""
 
@@ -96,7 +97,11 @@ def read_document(path: Path) -> Document:
 def _read_yaml(file: str, text: str) -> Document:
     import yaml
 
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise ConfigError([Problem(file, line, f"no character of YAML: {chr(error.character)!r}")]) from None
     try:
         root = loader.get_single_node()
         reading = _YamlReading(file, loader)
@@ -106,9 +111,6 @@ def _read_yaml(file: str, text: str) -> Document:
         raise ConfigError(
             [Problem(file, mark.line + 1 if mark else 0, error.problem or "is no YAML")]
         ) from None
-    except yaml.reader.ReaderError as error:
-        line = text[: error.position].count("\n") + 1
-        raise ConfigError([Problem(file, line, f"no character of YAML: {error.character!r}")]) from None
     finally:
         loader.dispose()
     if reading.problems:
@@ -158,10 +160,9 @@ class _YamlReading:
         import yaml
 
         values: dict[str, Any] = {}
-        merged: list[Any] = []
+        base = self._merged([one for key, one in node.value if key.tag == _MERGE], place)
         for key_node, value_node in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                merged += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+            if key_node.tag == _MERGE:
                 continue
             key = self._scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
@@ -170,18 +171,24 @@ class _YamlReading:
             here = (*place, key)
             if key in values:
                 first = self.lines[here]
-                self._complain(
-                    key_node, f"{shown_place(here)} stands here a second time, first in line {first}"
-                )
+                self._complain(key_node, f"{shown_place(here)} is here a second time, first in line {first}")
                 continue
             self.lines[here] = key_node.start_mark.line + 1
             values[key] = self.value(value_node, here)
-        for one in merged:
-            other = self.value(one, place)
-            if isinstance(other, dict):
-                values = other | values
-            else:
-                self._complain(one, "<< takes in a map, or a list of maps")
+        return base | values
+
+    def _merged(self, nodes: Sequence[Any], place: Place) -> dict[str, Any]:
+        """What << takes in from other maps, the first of them first."""
+        import yaml
+
+        values: dict[str, Any] = {}
+        for node in nodes:
+            for one in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+                other = self.value(one, place)
+                if isinstance(other, dict):
+                    values = other | values
+                else:
+                    self._complain(one, "<< takes in a map, or a list of maps")
         return values
 
     def _complain(self, node: Any, text: str) -> None:

@@ -18,12 +18,13 @@ Schema = dict[str, Any]
 class Option:
     """One option: `wrong(value)` says what is wrong with a value, or nothing; `schema` is its JSON schema.
 
-    `flag` is the option of the command that it becomes.
+    `flag` is the option of the command that it becomes, `unit` what its value is written with there.
     """
 
     wrong: Callable[[Any], str]
     schema: Schema
     flag: str = ""
+    unit: str = ""
 
 
 def text(about: str, *, flag: str = "") -> Option:
@@ -106,7 +107,7 @@ def words(options: Mapping[str, Option], given: Mapping[str, Any]) -> list[str]:
             continue
         values = value if isinstance(value, list) else [value]
         for one in values:
-            line += [option.flag] if one is True else [option.flag, _word(one)]
+            line += [option.flag] if one is True else [option.flag, _word(one) + option.unit]
     return line
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kinestream.cameraspec import FIELDS, CameraSpec
@@ -36,7 +36,9 @@ WORKERS: Mapping[str, Option] = {
     "device": text("Where to infer: auto, cpu, cuda, tensorrt, …", flag="--device"),
     "require_device": switch("End if the device does not come up.", flag="--require-device"),
     "threads": whole("Threads of one inference on a CPU.", 1, flag="--threads"),
-    "target_p95_ms": number("Latency target, milliseconds.", 0, above=True, flag="--target-p95"),
+    "target_p95_ms": replace(
+        number("Latency target, milliseconds.", 0, above=True, flag="--target-p95"), unit="ms"
+    ),
     "max_batch": whole("Frames inferred together, at most.", 1, 256, flag="--max-batch"),
     "max_wait_ms": number("How long a frame waits for others.", 0, 10_000, flag="--max-wait-ms"),
     "max_age_ms": number("Age limit of live frames, milliseconds.", 0, flag="--max-age-ms"),
@@ -125,7 +127,7 @@ def missing_secrets(document: Document, plan: Plan) -> list[Problem]:
         try:
             fill_secrets(written)
         except UsageError as error:
-            problems.append(document.problem(place, str(error)))
+            problems.append(document.problem(place, str(error).replace(", which the source needs,", "")))
     return problems
 
 
@@ -229,7 +231,7 @@ class _Checking:
 
     def _workers(self, value: Any) -> tuple[dict[str, Any], ...]:
         if type(value) is int:
-            value = [{"count": value}]
+            value = {"count": value}
         several = isinstance(value, list)
         kinds = value if isinstance(value, list) else [value]
         found: list[dict[str, Any]] = []

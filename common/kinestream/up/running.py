@@ -18,6 +18,7 @@ from kinestream.cli import REDIS_URL_VARIABLE
 from kinestream.embedded import find_redis_url
 from kinestream.errors import KinestreamError, RedisUnavailable, UsageError
 from kinestream.ledger import read_ledgers
+from kinestream.logs import LOG_FORMAT_VARIABLE, logs_are_json
 from kinestream.placeholders import fill_secrets
 from kinestream.processes import Child, start_child
 from kinestream.redis import check_server, connect, through_outages
@@ -52,6 +53,8 @@ class Running:
         self._environment: dict[str, str] = {}
         if runtime_dir := os.environ.get(RUNTIME_DIR_VARIABLE):  # a child may run elsewhere
             self._environment[RUNTIME_DIR_VARIABLE] = str(Path(runtime_dir).absolute())
+        if logs_are_json():
+            self._environment[LOG_FORMAT_VARIABLE] = "json"
         self._keeper = Keeper(self._start, lambda text: say("up", text))
 
     async def run(self) -> None:
