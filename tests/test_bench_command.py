@@ -38,7 +38,7 @@ def test_not_even_one_camera_is_an_answer_too(tmp_path: Path) -> None:
         (["--target-p95", "fast"], 2, "target-p95 must be a time such as 80ms"),
         (["--size", "10x10"], 2, "size"),
         (["--cameras", "0"], 2, "--cameras"),
-        (["--model", "none.onnx"], 1, "cannot read model"),
+        (["--model", "none.onnx"], 2, "cannot read model"),
     ],
 )
 def test_what_it_refuses(words: list[str], code: int, complaint: str) -> None:
