@@ -89,7 +89,7 @@ async def measured(server: EmbeddedRedis, workers: int, cameras: int, rate: floa
             start("work", server.url, first, min(WORKERS_A_PROCESS, workers - first))
         start("shoot", server.url, cameras, rate, seconds + 3 * SETTLE_S)
         async with connect(server.url) as client:
-            while await client.xlen("ks:{0}:results") < rate:  # noqa: ASYNC110
+            while await client.xlen("ks:{0}:results") < rate:
                 await asyncio.sleep(0.1)
             await asyncio.sleep(SETTLE_S)
             before = await _counts(client, server.pid)

@@ -28,6 +28,8 @@ from kinestream.run import Run
 from kinestream.subscriber import subscribe
 from kinestream_workers.engines import Engine
 from kinestream_workers.engines.devices import CPU, CUDA, parse_device
+from kinestream_workers.engines.engine import PRECISIONS, RUNTIMES
+from kinestream_workers.engines.pairfile import Pair, read_pair
 from pipeline import TIMEOUT_S, Command, run
 from servers import Server
 
@@ -260,6 +262,24 @@ def test_the_devices_are_those_of_the_code() -> None:
     assert told == set(re.split(r", | or ", names))
     auto = parse_device("auto", [CUDA, CPU])
     assert auto is not None and auto.provider == CUDA
+
+
+def test_the_runtimes_and_precisions_are_those_of_the_code() -> None:
+    rows = [
+        [re.findall(r"`([a-z0-9]+)`", cell) for cell in line.strip("|").split("|")[:2]]
+        for line in PAGE.split("| `--runtime` |", 1)[1].split("\n\n")[0].splitlines()[2:]
+    ]
+    assert {runtime for (runtime,), _ in rows} == set(RUNTIMES)
+    assert {precision for _, precisions in rows for precision in precisions} == set(PRECISIONS)
+
+
+def test_the_pair_that_the_page_shows_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```toml\n(detector = .*?)```", PAGE, re.S)
+    (tmp_path / "people.rtmpose").write_text(text)
+    for name in ("yolox_m.onnx", "rtmpose-m.onnx"):
+        (tmp_path / name).touch()
+    pair = read_pair(tmp_path / "people.rtmpose")
+    assert pair == Pair(detector=tmp_path / "yolox_m.onnx", pose=tmp_path / "rtmpose-m.onnx")
 
 
 def test_the_example_asks_for_what_it_imports() -> None:

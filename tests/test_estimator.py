@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -27,8 +28,10 @@ from kinestream_workers import RealTimePoseEstimator, estimator
 from kinestream_workers.engines import EngineOptions
 from kinestream_workers.engines.rtmo import RtmoEngine
 from kinestream_workers.models import resolve_model
+from noise import noise
 from oddengine import Image, blank, person, use_engine
 from pipeline import MEDIA
+from rtmpose_graphs import detector, pair, poses
 from working import begin_run, wait_for_records, working
 
 MODELS = MEDIA.parent / "models"
@@ -170,6 +173,9 @@ def test_what_is_no_picture(testcard: RealTimePoseEstimator, given: Any, complai
         ({"device": "gpu"}, UsageError, "device must be .* got 'gpu'"),
         ({"require_device": True}, UsageError, "require-device needs the device's name"),
         ({"engine": "none"}, UsageError, "there is no engine 'none'"),
+        ({"mode": "rtmpose"}, UsageError, "testcard is no model of the mode rtmpose"),
+        ({"precision": "bf16"}, UsageError, "precision bf16 needs --runtime openvino"),
+        ({"runtime": "torch"}, UsageError, "runtime must be one of onnxruntime, openvino"),
         ({"model": "gone.onnx"}, ModelError, r"gone\.onnx"),
     ],
 )
@@ -184,6 +190,26 @@ def test_without_a_model_it_says_which_it_takes(caplog: pytest.LogCaptureFixture
         assert auto.description in caplog.text
         assert auto.description.startswith("rtmo testcard-dynamic on ")
         assert auto.process_frame(blank()).people == ()
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_two_stages(tmp_path: Path, runtime: str) -> None:
+    """What `max_side` shrinks comes back in pixels of the picture, feet included."""
+    path = pair(
+        tmp_path, detector(tmp_path / "det.onnx", batch=1), poses(tmp_path / "pose.onnx", keypoints=26)
+    )
+    picture = noise(1280, 720, 3)
+    found = []
+    for max_side in (None, 640):
+        with RealTimePoseEstimator(
+            path, mode="rtmpose", runtime=runtime, threads=1, max_side=max_side
+        ) as two:
+            found.append(two.process_frame(picture))
+    whole, shrunk = found
+    assert whole.skeleton == "halpe26" and len(whole.people) > 1
+    assert whole.keypoints.shape == (len(whole.people), 26, 2) and whole.scores.shape[1] == 26
+    assert len(shrunk.people) == len(whole.people)
+    np.testing.assert_allclose(shrunk.people[0].box, whole.people[0].box, atol=8)
 
 
 def test_every_third_picture(image: Image) -> None:

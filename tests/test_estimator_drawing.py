@@ -71,7 +71,7 @@ def test_drawing_on_a_picture_of_another_size(testcard: RealTimePoseEstimator, i
     np.testing.assert_array_equal(half, expected)
 
 
-@pytest.mark.parametrize("skeleton", ["coco17", "blazepose33"])
+@pytest.mark.parametrize("skeleton", ["coco17", "halpe26", "blazepose33"])
 def test_drawing_knows_the_limbs(testcard: RealTimePoseEstimator, skeleton: str) -> None:
     if skeleton not in SKELETONS:
         pytest.skip(f"{skeleton} is not among the skeletons yet")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rtmlib import YOLOX, RTMPose
 
 from kinestream.messages import Person
+from kinestream.video import read_video
 from kinestream_workers.engines import EngineOptions
 from kinestream_workers.engines.crops import crop_into
 from kinestream_workers.engines.rtmpose import MAX_TOGETHER, RtmposeEngine
@@ -123,11 +124,13 @@ def test_people_whom_the_real_detector_finds(tmp_path: Path) -> None:
             pytest.skip(f"{path} is not there: test models and photographs are not part of the project")
     photo = cv2.imread(str(PEOPLE))
     assert photo is not None
-    images = [photo, cv2.resize(photo, (640, 431)), photo[:, 300:].copy(), blank(640, 480, 114)]
+    films = [SHARED / "media" / name for name in ("walker.mp4", "multiperson_cam01.mp4")]
+    walking = [next(read_video(film)).image for film in films if film.is_file()]
+    images = [photo, cv2.resize(photo, (640, 431)), photo[:, 300:].copy(), *walking, blank(640, 480, 114)]
     look = poses(tmp_path / "pose.onnx", keypoints=26)
     rtmlib = Rtmlib(YOLOX_NANO, look, (416, 416), (256, 192))
     theirs = [rtmlib.people(image) for image in images]
-    assert len(theirs[0]) >= 4 and theirs[-1] == []
+    assert len(theirs[0]) >= 4 and theirs[-1] == [] and all(theirs[:-1])
     engine = RtmposeEngine(pair(tmp_path, YOLOX_NANO, look), ON_CPU)
     check_batches(engine, images, theirs)
     engine.fill(memory := engine.new_batch(1), 0, photo)
