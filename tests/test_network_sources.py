@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -338,6 +338,21 @@ class TestRtsp:
         finally:
             gc.enable()
         assert counts[-1] <= counts[1]
+
+    def test_over_udp_and_of_its_own_clock_once_it_tells_it(self, rtsp: RtspCamera) -> None:
+        source = open_source(f"{rtsp.url()}?transport=udp")
+        assert source.clock == "arrival"
+        seen = []
+        for frame in source:  # the first sender report comes after some seconds
+            if source.clock == "camera":
+                seen.append(frame.captured_us)
+            if len(seen) == 8:  # the first ones may have been read before that
+                break
+        source.close()
+        late_s = time.time() - seen[-1] / 1e6
+        assert 0 < late_s < 20
+        steps = [later - earlier for earlier, later in pairwise(seen[4:])]
+        assert all(0 < step < 1_000_000 for step in steps)
 
     def test_a_path_that_is_not_there(self, rtsp: RtspCamera) -> None:
         with pytest.raises(SourceError, match=r"cannot watch rtsp://.*/none: .*404"):

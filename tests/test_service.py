@@ -326,3 +326,20 @@ async def test_stalled(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
     stalled = await hall.becomes("a", "stalled")
     assert stalled.error == "no picture for 0 s"
     assert replace(stalled, state="live").producer == "one"
+
+
+async def test_what_it_says_of_a_camera_that_broke(hall: Hall) -> None:
+    hall.start()
+    await hall.want("a")
+    await hall.becomes("a", "live")
+    tries = 0
+
+    def away() -> Source:
+        nonlocal tries
+        tries += 1
+        raise SourceError("no route to host")
+
+    hall.cameras["a"] = away
+    hall.opened["a"][0].give(SourceError("the cable is out"))
+    await wait_until(lambda: tries > 1, "it to be tried again")
+    assert (await hall.becomes("a", "offline")).error == "no route to host"

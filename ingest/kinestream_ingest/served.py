@@ -9,6 +9,7 @@ Not for: which cameras these are (see `service.py`), nor what happens while it i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +19,7 @@ from redis.asyncio import Redis
 from kinestream.cameraspec import CameraSpec
 from kinestream.camerastate import CameraState
 from kinestream.delivery import Limits, untyped
-from kinestream.errors import Fenced, KinestreamError, UsageError
+from kinestream.errors import Fenced, KinestreamError, RedisUnavailable, UsageError
 from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
 from kinestream.logs import about
@@ -137,7 +138,8 @@ class Served:
                 await self._read(source)
                 self.finished = not self.stop.is_set()
             except Fenced as error:
-                await self._wait_for_the_other(str(error))
+                with contextlib.suppress(RedisUnavailable):  # told to stop while it is away
+                    await self._wait_for_the_other(str(error))
             except KinestreamError as error:
                 self._failed(str(error))
                 await paused(backoff.pause_s(), self.stop)

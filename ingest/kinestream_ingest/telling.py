@@ -56,7 +56,7 @@ def state_of(feed: Feed, producer: str) -> CameraState:
 
 def _condition(feed: Feed) -> tuple[str, str]:
     if feed.away_s:
-        return "offline", feed.error
+        return "offline", feed.error.removeprefix(f"{feed.offering.camera}: ")
     if not feed.offering.open:
         return "connecting", ""
     ago_s = feed.rhythm.ago_s

@@ -35,11 +35,17 @@ CAMERA_TIMEOUT_S = 2
 """Shorter than a camera hangs, so that its producer gives it up and connects again."""
 
 _CARD = f"testcard://?athletes=1&motion=walk&fps={FPS}&size={SIZE}&loop=2"
+_FAULTY = (
+    f"faulty://?cut_every=300&stall_every=200&stall_s=1&garbage_every=100&duplicate_every=100&source={_CARD}"
+)
+"""A camera that misbehaves by itself, beside all that is done to its process."""
+
 _LOOK_S = 0.2
 _SAMPLE_S = 1.0
 
 SORTS = ("every-frame", "network", "live")
-"""What cameras are, in turn: a complete test card, a network camera on the live lane, a live test card."""
+"""What cameras are, in turn: a complete test card, a network camera on the live lane, a live test card that
+misbehaves (faulty://)."""
 
 
 def camera_names(count: int) -> dict[str, str]:
@@ -146,7 +152,15 @@ def make_stage(
         if sort == "network":
             words = ["ingest", networks[name].url, "--camera", name, "--timeout", str(CAMERA_TIMEOUT_S)]
         else:
-            words = ["ingest", _CARD, "--camera", name, "--lane", sort, "--realtime"]
+            words = [
+                "ingest",
+                _FAULTY if sort == "live" else _CARD,
+                "--camera",
+                name,
+                "--lane",
+                sort,
+                "--realtime",
+            ]
         return lambda life: words
 
     worker_names = [f"worker-{number}" for number in range(1, workers + 1)]

@@ -39,6 +39,7 @@ _RTSP = {
     "allowed_media_types": "video",
     "protocol_whitelist": "rtsp,rtsps,rtp,tcp,tls,http,https,httpproxy",
 }
+_UDP = {"rtsp_transport": "udp", "protocol_whitelist": f"{_RTSP['protocol_whitelist']},udp"}
 _HTTP = {"protocol_whitelist": "http,https,httpproxy,tcp,tls,crypto,data"}  # no file: a playlist may lead us
 
 _PROBING = {"analyzeduration": "100000", "fpsprobesize": "0"}
@@ -55,7 +56,8 @@ class _Recording(Exception):
 
 
 class NetworkCamera:
-    """A live camera behind a URL. `captured_us` is when the packet arrived that completed the picture.
+    """A live camera behind a URL. `captured_us` is when the packet came that completed the picture, or when
+    the picture was taken by the camera's clock (see `clock`).
 
     Packets before the first one that decodes are skipped without a word: who joins a stream waits for its
     next keyframe. Later ones that do not decode are frames without a picture, `undecodable`.
@@ -136,8 +138,9 @@ def open_network(url: str, *, pace: Pace | None = None, timeout_s: float = TIMEO
 
 
 def _connect(address: Address, ours: Options, timeout_s: float) -> InputContainer:
-    is_rtsp = address.scheme.startswith("rtsp")
-    options = {**(_RTSP | {"rtsp_transport": ours.transport} if is_rtsp else _HTTP), **_PROBING}
+    options = _HTTP | _PROBING
+    if address.scheme.startswith("rtsp"):
+        options = _RTSP | (_UDP if ours.transport == "udp" else {}) | _PROBING
     try:
         return av.open(
             address.url,
@@ -189,7 +192,8 @@ def _pictures(
                     if time.monotonic() - decoded_s > timeout_s:
                         why = f"nothing that it sent for {timeout_s:g} s can be decoded"
                         raise SourceError(f"{why}: {reason(error)}") from None
-                    yield SourceFrame(picture=partial(_undecodable, reason(error)), captured_us=arrived_us)
+                    captured_us = clock.captured_us(_stream_us(packet.pts, packet.time_base), arrived_us)
+                    yield SourceFrame(picture=partial(_undecodable, reason(error)), captured_us=captured_us)
                 continue
             for frame in decoded:
                 if frame.width * frame.height > MAX_PIXELS:
