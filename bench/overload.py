@@ -8,7 +8,7 @@ over time, what became of each camera's frames, and how old they were. A trouble
 offers as fast as it can, `garbage` sends bytes that are no frames, `large` sends pictures of 50 megapixels.
 
 Ages are from capture to the start of inference, on one clock since all is one machine. Not for: how fast a
-model is (see `pipeline.py`).
+model is (see `compare.py`).
 """
 
 from __future__ import annotations
