@@ -196,3 +196,17 @@ def test_results_that_were_trimmed_unread_make_it_start_over_and_it_says_so(stag
     )
     assert record.run > run_before and record.attempt == 1
     check_whole(stage, job_id)
+
+
+def test_taken_over_while_outputs_are_made_only_these_are_made_again(stage: Yard) -> None:
+    stage.worker()
+    first, second = stage.jobs(), stage.jobs()
+    job_id = stage.submit(stage.film("jump.mp4", FRAMES), outputs=["video"])
+    wait_until_sync(lambda: stage.record(job_id).stage == "writing", "the video to be drawn", timeout=60)
+    run = stage.record(job_id).run
+    stage.redis("XTRIM", Keys().results, "MAXLEN", 0)
+    owned_by(stage, job_id, first, second).signal(signal.SIGTERM)
+    record = stage.wait(job_id, state="done")
+    assert (record.claims, record.run, record.done) == (2, run, FRAMES)
+    check_whole(stage, job_id)
+    assert (Path(record.folder) / "annotated.mp4").exists()
