@@ -18,6 +18,8 @@ from kinestream.up.parts import parts_of, redis_part
 from kinestream.up.plan import CAMERA_FIELDS, Plan, make_plan
 from kinestream.up.schema import CAMERA, json_schema
 
+PAGE = Path(__file__).parent.parent / "docs" / "up.md"
+
 GOOD = """\
 redis: redis://:${KS_TEST_SECRET}@10.0.0.5:6379/1
 x-any: &slow {max_fps: 5}
@@ -245,6 +247,20 @@ class TestSchema:
 
 
 class TestCommand:
+    def test_check_says_what_docs_say(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        page = PAGE.read_text(encoding="utf-8")
+        text = page.partition("```yaml\n")[2].partition("```")[0]
+        for right, wrong in (("rotate: 90", "rotate: 45"), ("region:", "regoin:"), ("count: 2", "count: 0")):
+            text = text.replace(right, wrong, 1)
+        (tmp_path / "cameras.yaml").write_text(text)
+        monkeypatch.chdir(tmp_path)
+        assert run(["config", "check", "cameras.yaml"]) == 2
+        said = capsys.readouterr().err
+        assert len(said.splitlines()) == 3
+        assert f"```text\n{said}```" in page
+
     def test_check_says_what_a_file_is(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
