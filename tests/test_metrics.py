@@ -142,7 +142,7 @@ def documented() -> dict[str, set[str]]:
 
 def test_the_page_lists_what_is_served_and_nothing_else(scraped: Scraped) -> None:
     served: dict[str, set[str]] = {}
-    for scrape in scraped.done.values():
+    for scrape in (*scraped.full.values(), *scraped.done.values()):
         for family in scrape.families.values():
             name = family.name + ("_total" if family.type == "counter" else "")
             labels = {label for sample in family.samples for label in sample.labels} - {"le"}

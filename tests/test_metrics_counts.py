@@ -22,6 +22,7 @@ from kinestream.messages import PoseResult
 from kinestream.metrics.causes import CAUSES, INGEST_CAUSES
 from kinestream.metrics.cumulative import Cumulative
 from kinestream.metrics.families import seconds_family
+from kinestream_ingest.capture import SIZE_CHANGED
 from kinestream_ingest.encoder import EncodeError
 from kinestream_ingest.feed import Feed
 from kinestream_ingest.metrics import IngestMetrics
@@ -47,7 +48,7 @@ class Collected:
 def test_the_causes_are_those_that_are_given() -> None:
     given = {outcomes.UNDECODABLE, outcomes.ENGINE_FAILED, outcomes.UNPREPARED, outcomes.GIVEN_UP}
     assert {*CAUSES["failed"]} == given and CAUSES["stale"] == (outcomes.TOO_OLD,)
-    assert {REDIS_FULL, EncodeError.cause} < {*INGEST_CAUSES}
+    assert {REDIS_FULL, SIZE_CHANGED, EncodeError("").cause} < {*INGEST_CAUSES}
 
 
 def test_a_histogram_is_cumulative_and_in_seconds() -> None:

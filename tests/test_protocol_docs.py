@@ -107,6 +107,8 @@ def test_the_key_names() -> None:
     keys = Keys()
     real = [keys.cameras, keys.active, keys.results, keys.dead, keys.sweeper]
     real += [keys.workers, keys.worker("<name>")]
+    real += [keys.wanted, keys.finished, keys.producers]
+    real += [keys.claim("<camera>"), keys.camera_state("<camera>"), keys.watched("<camera>")]
     real += [keys.frames("<camera>"), keys.want("<camera>"), keys.pictures("<camera>")]
     real += [keys.ledger("<camera>", "<run>")]  # type: ignore[arg-type]
     assert [row[0] for row in rows("Keys", "key")] == real
