@@ -15,7 +15,7 @@ All get the same JPEGs (640×480, the test card), encoded before any clock runs.
 as each can; rounds go forwards and backwards in turn (A B B A), figures are medians with their least and
 largest. Latencies are from capture to result, at parts of what each one reached. `rtmo-s` is a graph of its
 cost with random weights (`rtmo_s.py`), `timed` takes 2 + 0.7·n ms for a batch of n, as a GPU might, and no
-core. Needs `pip install --group bench`.
+core; `nobody` is decoded and letterboxed for, and nothing is computed. Needs `pip install --group bench`.
 
 Not for: the contenders themselves (`versus/`), nor how many cameras fit (`kinestream bench`).
 """
@@ -188,7 +188,7 @@ def machine() -> dict[str, Any]:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.formatter_class = argparse.RawDescriptionHelpFormatter
-    options.add_argument("--model", default="rtmo-s", help="rtmo-s, timed, or a file")
+    options.add_argument("--model", default="rtmo-s", help="rtmo-s, timed, nobody, or a file")
     options.add_argument("--only", default=",".join(CONTENDERS), help="contenders, with commas")
     options.add_argument("--batch", type=int, default=4, help="frames inferred together, at most")
     options.add_argument("--rounds", type=int, default=4)
@@ -236,6 +236,10 @@ def model_file(model: str, folder: Path) -> Path:
         path = folder / "gpu-like.timed"
         path.write_text(TIMED)
         return path
+    if model == "nobody":
+        from rtmo_s import nobody
+
+        return nobody(folder / "nobody.onnx")
     from kinestream_workers.models import resolve_model
 
     return resolve_model(model)

@@ -55,8 +55,21 @@ def build(batch: int | None) -> onnx.ModelProto:
     random = rtmo_layers.Random(n, SEED)
     levels = rtmo_layers.neck(random, rtmo_layers.backbone(random, n.value("input")))
     rtmo_poses.people(random, rtmo_layers.head(random, levels))
-    side, rows, joints = rtmo_layers.SIDE, rtmo_poses.KEPT, rtmo_layers.JOINTS
-    axis = batch or "batch"
+    return _model(n, batch or "batch", rtmo_poses.KEPT)
+
+
+def nobody(path: Path) -> Path:
+    """Write a graph of RTMO's contract that does not look at its input and finds nobody."""
+    n = Nodes()
+    images = n.value("input").shape().cut(0, 1, axis=0)
+    for name, shape in (("dets", [1, 5]), ("keypoints", [1, rtmo_layers.JOINTS, 3])):
+        n.call("Expand", n.floats(0.0), n.concat(images, n.ints(shape), axis=0), name=name)
+    onnx.save(_model(n, "batch", 1), path)
+    return path
+
+
+def _model(n: Nodes, axis: int | str, rows: int) -> onnx.ModelProto:
+    side, joints = rtmo_layers.SIDE, rtmo_layers.JOINTS
     graph = helper.make_graph(
         [helper.make_node(node.operator, node.inputs, node.outputs, **node.attributes) for node in n.nodes],
         NAME,
