@@ -29,6 +29,8 @@ class Model:
         self.dead = 0
         self.locked = False
         self.full = False
+        self._all_late = False
+        self._again: set[tuple[str, Name]] = set()
 
     def begin(self, camera: str, number: int, lane: Lane, priority: int = 0) -> None:
         """A new run with this number."""
@@ -127,24 +129,31 @@ class Model:
         self._leave_if_over(camera)
 
     def take(
-        self, worker: str, order: Sequence[str], room: int, ranks: Sequence[int] = (), owed: int = 0
+        self,
+        worker: str,
+        order: Sequence[str],
+        room: int,
+        ranks: Sequence[int] = (),
+        owed: int = 0,
+        all_late: bool = False,
     ) -> list[tuple[str, Name, int]]:
-        """Take up to `room` frames: camera, name, deliveries."""
+        """Take up to `room` frames: camera, name, deliveries; on top of it late ones, if `all_late`."""
+        self._all_late, self._again = all_late, set()
         rank_of = dict(zip(order, ranks or [1] * len(order), strict=True))
         asking = [rank_of[camera] for camera in order if self._for_anybody(camera)]
         behind = [camera for camera in order if asking and rank_of[camera] > min(asking)]
         taken: list[tuple[str, Name, int]] = []
         while owed > 0:
-            before = len(taken)
+            before = self._room_of(taken)
             for camera in behind:
-                if owed > len(taken) - before:
+                if owed > self._room_of(taken) - before:
                     taken += self._take_from(camera, worker, 1)
-            owed -= len(taken) - before
-            if len(taken) == before:
+            owed -= self._room_of(taken) - before
+            if self._room_of(taken) == before:
                 break
         for rank in sorted({*rank_of.values()}):
             same = [camera for camera in order if rank_of[camera] == rank]
-            taken += self._take_fairly(same, worker, room - len(taken))
+            taken += self._take_fairly(same, worker, room - self._room_of(taken))
         return taken
 
     def _take_fairly(self, asked: list[str], worker: str, room: int) -> list[tuple[str, Name, int]]:
@@ -155,8 +164,8 @@ class Model:
                 share = -(-room // (len(asked) - i))
                 got = self._take_from(camera, worker, share)
                 taken += got
-                room -= len(got)
-                if share and len(got) == share:
+                room -= self._room_of(got)
+                if share and self._room_of(got) == share:
                     more.append(camera)
             asked = more
         return taken
@@ -170,11 +179,28 @@ class Model:
         at = self.cameras[camera]
         at.group = at.group or most > 0
         returned = sorted(name for name, holding in at.held.items() if holding.owner == "returned")[:most]
-        fresh = at.waiting()[: most - len(returned)]
+        left = most - len(returned)
+        fresh = []
+        for name in at.waiting():
+            if not left:
+                break
+            fresh.append(name)
+            left -= not self._is_late(camera, name)
         for name in returned:
             at.held[name] = Holding(worker, at.held[name].deliveries + 1)
+            self._again.add((camera, name))
         at.held |= {name: Holding(worker) for name in fresh}
         return [(camera, name, at.held[name].deliveries) for name in [*returned, *fresh]]
+
+    def _is_late(self, camera: str, name: Name) -> bool:
+        """Whether a frame that was never taken is to be dropped; those of a complete run never are."""
+        return self._all_late and self.runs[camera, name[0]].lane == "live"
+
+    def _room_of(self, taken: Sequence[tuple[str, Name, int]]) -> int:
+        """How many of these take room: one that was delivered before is not asked whether it is late."""
+        return sum(
+            (camera, name) in self._again or not self._is_late(camera, name) for camera, name, _ in taken
+        )
 
     def wait(self, worker: str, cameras: Sequence[str]) -> list[tuple[str, Name, int]]:
         """Take one waiting frame of each camera, or nothing if a group is missing."""

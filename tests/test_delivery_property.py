@@ -32,6 +32,8 @@ from kinestream.redis import connect
 
 TIMES = 20 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 1
 WORKERS = ["w1", "w2", "w3"]
+LATE_MS = [None, None, HOUR_MS, 0]
+"""No target, one that all frames meet, and one that none does."""
 
 
 def some_cameras(chance: Random) -> list[str]:
@@ -59,14 +61,16 @@ class Pipeline(Producers):
         self.known: dict[str, list[Held]] = {name: [] for name in WORKERS}
         self.saved: tuple[dict[bytes, bytes], Model] = {}, copy.deepcopy(self.model)
 
-    @step(OFTEN, worker=WORKERS, order=some_cameras, room=range(1, 7), fault=KINDS)
-    def take(self, worker: str, order: list[str], room: int, fault: str) -> None:
+    @step(OFTEN, worker=WORKERS, order=some_cameras, room=range(1, 7), fault=KINDS, late_ms=LATE_MS)
+    def take(
+        self, worker: str, order: list[str], room: int, fault: str, late_ms: float | None = None
+    ) -> None:
         """Take what there is room for; of a lost reply the worker knows nothing."""
         consumer = self.workers[worker]
         plan = consumer.turns.plan(order, consumer.wishes, room)  # that it is a fair one: `test_turns.py`
         answer = self.both(
-            consumer.take(order, room),
-            lambda: self.model.take(worker, plan.cameras, room, plan.ranks, plan.owed),
+            consumer.take(order, room, late_ms),
+            lambda: self.model.take(worker, plan.cameras, room, plan.ranks, plan.owed, late_ms == 0),
             fault,
         )
         self.known[worker] += answer if isinstance(answer, list) else []

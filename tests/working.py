@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,11 +37,16 @@ async def begin_run(redis: Redis, keys: Keys, camera: str, lane: Lane = "every-f
 
 @asynccontextmanager
 async def working(
-    redis: Redis, keys: Keys, engine: ScriptedEngine, **settings: Any
+    redis: Redis,
+    keys: Keys,
+    engine: ScriptedEngine,
+    costs_ms: Mapping[int, float] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[SimpleNamespace]:
     """Run a worker, drain it at the end, and raise what it ended with; gives `worker`, `task` and `stop`."""
     chosen = WorkerSettings(**{"max_batch": 2, "decode_threads": 2, **settings})
-    worker = Worker(GroupConsumer(redis, chosen.name, keys=keys, limits=LIMITS), engine, chosen)
+    consumer = GroupConsumer(redis, chosen.name, keys=keys, limits=LIMITS)
+    worker = Worker(consumer, engine, chosen, costs_ms)
     stop = asyncio.Event()
     task = asyncio.create_task(worker.run(stop))
     try:

@@ -33,6 +33,7 @@ class Held:
     """A frame that this worker holds. Its name comes from the stream, so it is known even if `packed` is
     garbage.
 
+    One that is `late` is to be dropped: `packed` is the record of that, made beforehand by its producer.
     `deliveries` counts this one; `queued_ms` is the time from offer to take on Redis's clock. `taken_s`, on
     this process's monotonic clock, is no later than that take: who was frozen may read of it long after.
     """
@@ -44,6 +45,7 @@ class Held:
     deliveries: int
     queued_ms: float
     taken_s: float = field(default_factory=time.monotonic, compare=False)
+    late: bool = False
 
     @property
     def id(self) -> str:
@@ -113,25 +115,28 @@ class GroupConsumer:
         wishes = self.wishes.get(camera)
         return wishes.max_age_ms if wishes else None
 
-    async def take(self, cameras: Sequence[str], room: int) -> list[Held]:
+    async def take(self, cameras: Sequence[str], room: int, late_ms: float | None = None) -> list[Held]:
         """Take up to `room` frames of `cameras`, in the order of their ranks and turns.
 
-        If the reply gets lost, the frames in it wait for one lease, since nobody knows that this worker holds
-        them.
+        Live frames that have waited for `late_ms` or longer are taken as well, as `late`, and take no room.
+        If the reply gets lost, the frames in it wait for one lease, since nobody knows that this worker
+        holds them.
         """
         if not cameras or room < 1:
             return []
         plan = self.turns.plan(cameras, self.wishes, room)
-        order = plan.cameras
+        order, args = plan.cameras, [self.name, room, plan.owed, *plan.ranks]
+        if late_ms is not None:
+            args += [f"{max(0.0, late_ms):.3f}"] * len(order)
         asked_s = time.monotonic()
-        now_us, taken = await self._scripts.call(
-            "take", list(map(self._keys.frames, order)), [self.name, room, plan.owed, *plan.ranks]
-        )
+        now_us, taken = await self._scripts.call("take", list(map(self._keys.frames, order)), args)
         held = [
-            _held(order[stream], entry_id, packed, deliveries, _since(offered_us, now_us), asked_s)
-            for stream, entry_id, deliveries, packed, offered_us in taken
+            _held(
+                order[stream], entry_id, packed, deliveries, _since(offered_us, now_us), asked_s, bool(late)
+            )
+            for stream, entry_id, deliveries, packed, offered_us, late in taken
         ]
-        self.turns.took(plan, (frame.camera for frame in held))
+        self.turns.took(plan, (frame.camera for frame in held if not frame.late))
         return held
 
     async def wait(self, cameras: Sequence[str], wait_ms: int) -> list[Held]:
@@ -250,8 +255,14 @@ def _since(offered_us: bytes, now_us: bytes) -> int:
 
 
 def _held(
-    camera: str, entry_id: bytes, packed: bytes | None, deliveries: int, queued_us: int, taken_s: float
+    camera: str,
+    entry_id: bytes,
+    packed: bytes | None,
+    deliveries: int,
+    queued_us: int,
+    taken_s: float,
+    late: bool = False,
 ) -> Held:
     run, seq = entry_id.split(b"-")
     queued_ms = max(0, queued_us) / 1000
-    return Held(camera, int(run), int(seq), packed or b"", deliveries, queued_ms, taken_s)
+    return Held(camera, int(run), int(seq), packed or b"", deliveries, queued_ms, taken_s, late)

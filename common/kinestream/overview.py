@@ -142,11 +142,15 @@ def live_table(ledgers: Sequence[Ledger], results: Results) -> RenderableType:
 
 
 def worker_table(reports: Sequence[WorkerReport]) -> RenderableType:
-    """One row a worker: how fast, in which batches, how much in its hands."""
-    table = _Fitted("worker", "model", "committed", "frames/s", "batch", "held", note="no worker reports")
+    """One row a worker: how fast, in which batches, how much in its hands; and its target, if any has one."""
+    columns = ["worker", "model", "committed", "frames/s", "batch", "held"]
+    steered = any(report.target_ms for report in reports)
+    table = _Fitted(*columns, *(["target ms", "load drops"] * steered), note="no worker reports")
     for report in reports:
-        figures = [str(report.committed), f"{report.rate:.1f}", f"{report.batch:.1f}", str(report.held)]
-        table.add_row(report.name, report.model, *figures)
+        batch = f"{report.batch:.1f}" + f" of {report.batch_limit}" * bool(report.target_ms)
+        figures = [str(report.committed), f"{report.rate:.1f}", batch, str(report.held)]
+        target = f"{report.target_ms:g}" if report.target_ms else "-"
+        table.add_row(report.name, report.model, *figures, *([target, str(report.dropped_load)] * steered))
     return table
 
 

@@ -39,7 +39,9 @@ class WorkerReport:
 
     `committed` counts since its start; `rate` (frames a second), `batch` (frames inferred together, on
     average) and `stages` (milliseconds of frames that became `ok`) are of the last minute or two; `held`
-    frames are in its hands now.
+    frames are in its hands now. `target_ms` is its latency target if it has one; just now its batches have up
+    to `batch_limit` frames and wait `window_ms` to fill; `dropped_load` live frames were too late for the
+    target since its start.
     """
 
     name: str
@@ -50,10 +52,14 @@ class WorkerReport:
     batch: float
     held: int
     stages: Mapping[str, Histogram] = field(default_factory=dict)
+    target_ms: float | None = None
+    batch_limit: int = 0
+    window_ms: float = 0.0
+    dropped_load: int = 0
 
     def pack(self) -> str:
         """The report as JSON."""
-        facts = {name: getattr(self, name) for name in _FACTS}
+        facts = {name: getattr(self, name) for name in (*_FACTS, *_LATER_FACTS)}
         stages = {stage: dict(histogram.counts) for stage, histogram in self.stages.items()}
         return json.dumps(facts | {"stages": stages})
 
@@ -66,7 +72,8 @@ class WorkerReport:
                 stage: Histogram({int(bucket): int(count) for bucket, count in counts.items()})
                 for stage, counts in facts["stages"].items()
             }
-            return cls(stages=stages, **{name: kind(facts[name]) for name, kind in _FACTS.items()})
+            later = {name: kind(facts[name]) for name, kind in _LATER_FACTS.items() if facts.get(name)}
+            return cls(stages=stages, **{name: kind(facts[name]) for name, kind in _FACTS.items()}, **later)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
 
@@ -80,6 +87,9 @@ _FACTS = {
     "batch": float,
     "held": int,
 }
+
+_LATER_FACTS = {"target_ms": float, "batch_limit": int, "window_ms": float, "dropped_load": int}
+"""What reports of older workers do not have, and those without a target leave empty."""
 
 
 async def publish_report(redis: Redis, report: WorkerReport, *, keys: Keys | None = None) -> None:

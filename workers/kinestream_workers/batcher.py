@@ -14,6 +14,8 @@ T = TypeVar("T")
 class Batcher(Generic[T]):
     """Collects frames into batches of at most `max_batch`; times are seconds of any one monotonic clock.
 
+    `max_batch` and `max_wait_s` may be set anew at any time.
+
     A frame that is added `alone` becomes a batch of its own: it was delivered before, so it may be what broke
     the batch that it was in, and must not break its neighbours.
     """
@@ -23,8 +25,8 @@ class Batcher(Generic[T]):
             raise ValueError(f"max_batch must be at least 1, got {max_batch}")
         if max_wait_s < 0:
             raise ValueError(f"max_wait_s must not be negative, got {max_wait_s}")
-        self._max_batch = max_batch
-        self._max_wait_s = max_wait_s
+        self.max_batch = max_batch
+        self.max_wait_s = max_wait_s
         self._frames: deque[tuple[float, T]] = deque()
         self._alone: deque[T] = deque()
 
@@ -40,14 +42,14 @@ class Batcher(Generic[T]):
 
     def due_in(self, now_s: float) -> float | None:
         """Seconds until a batch is due, 0 if one is due now, None if there is nothing to wait for."""
-        if self._alone or len(self._frames) >= self._max_batch:
+        if self._alone or len(self._frames) >= self.max_batch:
             return 0.0
         if not self._frames:
             return None
-        return max(0.0, self._frames[0][0] + self._max_wait_s - now_s)
+        return max(0.0, self._frames[0][0] + self.max_wait_s - now_s)
 
     def pop(self) -> list[T]:
         """Take the next batch out, due or not; an empty list if there is no frame."""
         if self._alone:
             return [self._alone.popleft()]
-        return [self._frames.popleft()[1] for _ in range(min(self._max_batch, len(self._frames)))]
+        return [self._frames.popleft()[1] for _ in range(min(self.max_batch, len(self._frames)))]

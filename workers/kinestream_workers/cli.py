@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kinestream.cli import SOURCE_VARIABLE, redis_option
+from kinestream.durations import parse_ms
 from kinestream.errors import UsageError
 from kinestream.heartbeat import heartbeat_option, with_heartbeat
 from kinestream.metrics.telemetry import Telemetry, metrics_options, served
@@ -90,6 +91,14 @@ def _default(setting: str) -> str:
     type=click.FloatRange(0, 10_000),
     help="How long a frame waits for others to share its batch while the engine is idle."
     f"{_default('max_wait_ms')}",
+)
+@click.option(
+    "--target-p95",
+    "target_p95_ms",
+    callback=lambda _context, _option, given: given and parse_ms(given, "target-p95"),
+    metavar="TIME",
+    help="Keep 95 of 100 live frames within this time from offer to result, such as 80ms: sets the size of "
+    "batches, and drops live frames that cannot make it. --max-batch and --max-wait-ms rule when given.",
 )
 @click.option(
     "--max-age-ms",
@@ -183,22 +192,30 @@ async def _work(
     from kinestream.groupconsumer import GroupConsumer
     from kinestream.processes import capture_signals
     from kinestream.redis import connect
-    from kinestream_workers.engines import warm_up
+    from kinestream_workers.engines import warm_up, warm_up_within
     from kinestream_workers.engines.engine import EngineHangs
+    from kinestream_workers.target import LARGEST
     from kinestream_workers.thrift import be_thrifty
     from kinestream_workers.worker import Worker
 
     settings = dataclasses.replace(
         WorkerSettings(), **{name: value for name, value in given.items() if value is not None}
     )
+    steered = settings.target_p95_ms is not None and given["max_batch"] is None
     be_thrifty()
     telemetry.health.doing = "opening and warming up the engine"
     with capture_signals() as stop, contextlib.closing(await asyncio.to_thread(open_engine)) as engine:
-        costs = await asyncio.to_thread(warm_up, engine, settings.max_batch)
+        if steered and settings.target_p95_ms is not None:
+            warming = partial(warm_up_within, engine, LARGEST, settings.target_p95_ms / 2)
+            costs = await asyncio.to_thread(warming)
+            settings = dataclasses.replace(settings, max_batch=max(costs), batch_is_fixed=False)
+        else:
+            costs = await asyncio.to_thread(warm_up, engine, settings.max_batch)
         _log.info("%s, %s", engine.description, _shown(costs))
+        _warn_if_out_of_reach(settings, costs)
         async with connect(url) as client, telemetry.watching_redis(url):
             consumer = GroupConsumer(client, settings.name, limits=Limits(lease_ms=lease_ms))
-            working = Worker(consumer, engine, settings)
+            working = Worker(consumer, engine, settings, costs)
             _tell(telemetry, working, engine, settings.name, stop)
             try:
                 await working.run(stop)
@@ -220,6 +237,21 @@ def _tell(telemetry: Telemetry, working: Worker, engine: Engine, name: str, stop
     telemetry.register(collector)
     telemetry.health.add_check(lambda: "ending" if stop.is_set() else "")
     telemetry.health.doing = ""
+
+
+def _warn_if_out_of_reach(settings: WorkerSettings, costs: dict[int, float]) -> None:
+    """Say so at once where no live frame can be in time: it waits for a batch, then for its own."""
+    target_ms = settings.target_p95_ms
+    if target_ms is None:
+        return
+    least_ms = 2 * costs[settings.max_batch if settings.batch_is_fixed else 1]
+    if least_ms > target_ms:
+        _log.warning(
+            "a latency target of %g ms is out of reach: under load a frame waits for one batch and then for "
+            "its own, which is %.0f ms here; frames are served as soon as can be",
+            target_ms,
+            least_ms,
+        )
 
 
 def _shown(costs: dict[int, float]) -> str:

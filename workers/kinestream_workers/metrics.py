@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from kinestream.metrics.causes import known_causes
 from kinestream.metrics.families import seconds_family
 from kinestream_workers.engines import Engine
+from kinestream_workers.outcomes import LOAD
 from kinestream_workers.worker import Worker
 
 _STATUSES = ("ok", "stale", "failed")
@@ -40,7 +41,8 @@ class WorkerMetrics:
             "Frames that this worker committed, by status and cause.",
             labels=["status", "cause"],
         )
-        counted = dict.fromkeys(known_causes(*_STATUSES), 0) | dict(totals.frames)
+        known = [*known_causes(*_STATUSES), ("dropped", LOAD)]
+        counted = dict.fromkeys(known, 0) | dict(totals.frames)
         for labels, count in counted.items():
             frames.add_metric([*labels], count)
         yield frames
@@ -55,6 +57,25 @@ class WorkerMetrics:
             "kinestream_worker_held_frames",
             "Frames that this worker holds.",
             value=self._worker.held,
+        )
+        yield from self._steered()
+
+    def _steered(self) -> Iterator[Metric]:
+        demand = self._worker.demand
+        yield GaugeMetricFamily(
+            "kinestream_worker_batch_limit_frames",
+            "Frames that a batch may have just now.",
+            value=demand.decision.batch,
+        )
+        yield GaugeMetricFamily(
+            "kinestream_worker_window_seconds",
+            "How long an idle engine waits for more frames to share a batch, just now.",
+            value=demand.decision.window_ms / 1000,
+        )
+        yield GaugeMetricFamily(
+            "kinestream_worker_target_seconds",
+            "The latency, offer to commit, within which 95 % of live frames shall stay; 0 is no target.",
+            value=demand.target.target_ms / 1000 if demand.target else 0,
         )
 
 

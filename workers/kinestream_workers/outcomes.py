@@ -1,10 +1,13 @@
-"""The records that a worker publishes about a frame: ok, stale or failed. Not for: how they are published."""
+"""The records that a worker publishes about a frame: ok, stale, failed, or dropped under load. Not for: how
+they are published.
+"""
 
 from __future__ import annotations
 
 import traceback
 from dataclasses import replace
 
+from kinestream.errors import MessageError
 from kinestream.groupconsumer import Held, Outcome
 from kinestream.messages import Frame, Person, PoseResult
 
@@ -22,6 +25,13 @@ GIVEN_UP = "given-up"
 
 TOO_OLD = "too-old"
 """Cause: a live frame waited for so long that nobody wants to see it any more."""
+
+LOAD = "load"
+"""Cause: more live frames came than can be served within the latency target, and this one was late
+already.
+"""
+
+_FACTS = ("captured_us", "media_time_s", "width", "height", "origin")
 
 
 def ok(
@@ -57,6 +67,20 @@ def ok(
             origin=frame.origin,
         ),
     )
+
+
+def late(held: Held, *, worker: str) -> Outcome:
+    """A live frame that could not make the latency target any more, and was never fetched.
+
+    What is known of it stands in the record that its producer made beforehand.
+    """
+    result = _without_poses(held, None, "dropped", LOAD, worker)
+    try:
+        beforehand = PoseResult.unpack(held.packed)
+    except MessageError:  # another maker's mistake; the name comes from the stream
+        return Outcome(held, result)
+    facts = {name: getattr(beforehand, name) for name in _FACTS}
+    return Outcome(held, replace(result, **facts))
 
 
 def stale(held: Held, frame: Frame, *, worker: str) -> Outcome:

@@ -1,4 +1,7 @@
-"""Takes frames from Redis, never more than there is room for. Not for: what is inside them."""
+"""Takes frames from Redis, never more than there is room for, and not before they are needed.
+
+Not for: what is inside them.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence, Set
 from functools import partial
+from typing import Protocol
 
 from kinestream.groupconsumer import GroupConsumer, Held
 from kinestream.redis import BLOCK_MS, through_outages
+from kinestream_workers.target import Decision
 
 _CAMERAS_MAX_AGE_S = 1.0
 """How old the list of cameras may be; with a blocking read of one second, a new camera is served within
@@ -19,23 +24,39 @@ _NO_CAMERA_PAUSE_S = 0.25
 """Between two looks for a camera to take from, when there is nothing to block on."""
 
 
+class Wanted(Protocol):
+    """What the reader asks before it takes, and tells of it (see `demand.py`)."""
+
+    def decide(self) -> Decision:
+        """How many at most, and how fresh."""
+
+    def room(self) -> int:
+        """How many frames the worker can take now."""
+
+    def take_in_s(self) -> float:
+        """Seconds until it should take them; 0 is now."""
+
+    def took(self, seconds: float) -> None:
+        """How long taking them took."""
+
+
 class Reader:
     """Reads until told to stop; each `Held` goes to `receive` on the event loop.
 
-    `room()` says how many more frames the worker can take now, `room_changed` is set whenever that number
-    grows. Nothing is taken of the cameras that are `passed_over` just now.
+    `room_changed` is set whenever the room that is `wanted` grows. Nothing is taken of the cameras that are
+    `passed_over` just now.
     """
 
     def __init__(
         self,
         consumer: GroupConsumer,
-        room: Callable[[], int],
+        wanted: Wanted,
         room_changed: asyncio.Event,
         receive: Callable[[Sequence[Held]], None],
         passed_over: Callable[[], Set[str]] = frozenset,
     ) -> None:
         self._consumer = consumer
-        self._room = room
+        self._wanted = wanted
         self._room_changed = room_changed
         self._receive = receive
         self._passed_over = passed_over
@@ -52,15 +73,16 @@ class Reader:
         frame.
         """
         while not stop.is_set():
-            room = self._room()
-            if room < 1:
+            decision, room = self._wanted.decide(), self._wanted.room()
+            pause_s = self._wanted.take_in_s() if room >= 1 else None
+            if pause_s != 0:
                 self._room_changed.clear()
-                await _first_of(self._room_changed, stop)
+                await _first_of(self._room_changed, stop, timeout_s=pause_s)
                 continue
-            held = await through_outages(partial(self._read, room), what="reading frames", stop=stop)
-            self._receive(held)
+            read = partial(self._read, room, decision.late_ms)
+            self._receive(await through_outages(read, what="reading frames", stop=stop))
 
-    async def _read(self, room: int) -> Sequence[Held]:
+    async def _read(self, room: int, late_ms: float | None) -> Sequence[Held]:
         await self._look_for_cameras()
         passed_over = self._passed_over()
         cameras = [camera for camera in self._cameras if camera not in passed_over]
@@ -68,7 +90,9 @@ class Reader:
             await asyncio.sleep(_NO_CAMERA_PAUSE_S)
             return []
         # A plain take first: it alone is fair among the cameras, and the only one that sees returned frames.
-        held = await self._consumer.take(cameras, room)
+        begun_s = time.monotonic()
+        held = await self._consumer.take(cameras, room, late_ms)
+        self._wanted.took(time.monotonic() - begun_s)
         return held or await self._consumer.wait(cameras, BLOCK_MS)
 
     async def _look_for_cameras(self) -> None:
@@ -82,10 +106,10 @@ class Reader:
         self._cameras_read_s = time.monotonic()
 
 
-async def _first_of(*events: asyncio.Event) -> None:
+async def _first_of(*events: asyncio.Event, timeout_s: float | None) -> None:
     waits = [asyncio.ensure_future(event.wait()) for event in events]
     try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for wait in waits:
             wait.cancel()

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -16,7 +17,9 @@ from kinestream.groupconsumer import GroupConsumer, Outcome
 from kinestream.histogram import RecentHistogram
 from kinestream.redis import reason
 from kinestream.workerreports import REPORT_S, STAGES, WorkerReport
+from kinestream_workers.demand import Demand
 from kinestream_workers.engines import Engine
+from kinestream_workers.outcomes import LOAD
 from kinestream_workers.totals import Totals
 
 _WINDOW_S = 60.0
@@ -37,7 +40,9 @@ class Reporter:
         engine: Engine,
         held: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
+        demand: Demand | None = None,
     ) -> None:
+        self._demand = demand
         self.totals = Totals()
         self._consumer = consumer
         self._engine = engine
@@ -76,7 +81,20 @@ class Reporter:
             batch=(inferred - inferred_then) / max(batches - batches_then, 1e-9),
             held=self._held(),
             stages={stage: histogram.read() for stage, histogram in self._stages.items()},
+            **self._steered(),
         )
+
+    def _steered(self) -> dict[str, Any]:
+        """The latency target, if there is one, and what follows from it just now."""
+        if self._demand is None:
+            return {}
+        target, decision = self._demand.target, self._demand.decision
+        return {
+            "target_ms": target.target_ms if target else None,
+            "batch_limit": decision.batch,
+            "window_ms": decision.window_ms,
+            "dropped_load": self.totals.frames["dropped", LOAD],
+        }
 
     async def keep(self) -> None:
         """Report until cancelled; one that cannot be delivered is left out: frames do not depend on it."""

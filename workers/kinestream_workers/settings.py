@@ -35,6 +35,10 @@ class WorkerSettings:
     """A live frame older than this (on Redis's clock) is stale: whoever watches live has seen newer ones
     since.
     """
+    target_p95_ms: float | None = None
+    """For live frames, from offer to commit; None leaves batches as they are set here, and drops nothing."""
+    batch_is_fixed: bool = True
+    """Whether a target leaves the size of batches at `max_batch`, or only keeps it below."""
     max_attempts: int = 3
     """Deliveries of a frame that fails alone, in the engine or on the way into it, until it becomes a dead
     letter.
@@ -63,3 +67,5 @@ class WorkerSettings:
         for setting in ("max_wait_ms", "max_age_ms", "engine_timeout_s"):
             if getattr(self, setting) < 0:
                 raise ValueError(f"{setting} must not be negative, got {getattr(self, setting)}")
+        if self.target_p95_ms is not None and not 0 < self.target_p95_ms < float("inf"):
+            raise ValueError(f"target_p95_ms must be more than 0, got {self.target_p95_ms}")

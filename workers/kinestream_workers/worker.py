@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import compress
 from typing import Any, TypeVar
@@ -23,8 +23,10 @@ from kinestream.groupconsumer import GroupConsumer, Held, Outcome
 from kinestream.logs import about
 from kinestream.redis import BLOCK_MS, reason, through_outages
 from kinestream.tasks import cancel
+from kinestream_workers import outcomes
 from kinestream_workers.aside import Aside
 from kinestream_workers.batcher import Batcher
+from kinestream_workers.demand import MEMORIES, Demand
 from kinestream_workers.engines import Engine
 from kinestream_workers.engines.engine import EngineHangs
 from kinestream_workers.inference import Inference
@@ -38,9 +40,6 @@ from kinestream_workers.totals import Totals
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
-_MEMORIES = 2
-"""One in the session, one being filled."""
-
 _GOODBYE_S = 5.0
 """For handing back on the way out; if Redis is away for longer, the leases run out by themselves."""
 
@@ -48,7 +47,14 @@ _GOODBYE_S = 5.0
 class Worker:
     """A worker on one engine; `committed` counts the frames whose outcome it published."""
 
-    def __init__(self, consumer: GroupConsumer, engine: Engine, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        consumer: GroupConsumer,
+        engine: Engine,
+        settings: WorkerSettings,
+        costs_ms: Mapping[int, float] | None = None,
+    ) -> None:
+        """`costs_ms` is what `warm_up` measured; without it, the worker learns what batches cost."""
         self.committed = 0
         self._consumer = consumer
         self._settings = settings
@@ -57,24 +63,30 @@ class Worker:
         self._batcher: Batcher[Taken] = Batcher(settings.max_batch, settings.max_wait_ms / 1000)
         self._preparer = Preparer(engine, settings, consumer.age_limit_ms)
         self._inference = Inference(engine, settings)
-        self._reporter = Reporter(consumer, engine, lambda: self.held)
         self._received = asyncio.Event()
         self._aside = Aside(self._come_back, self._preparer.is_stale)
+        self._demand = Demand(settings, self._in_hand, costs_ms)
+        self._reporter = Reporter(consumer, engine, lambda: self.held, demand=self._demand)
         self._reader = Reader(
-            consumer, self._room, self._room_changed, self._receive, lambda: self._aside.cameras
+            consumer, self._demand, self._room_changed, self._receive, lambda: self._aside.cameras
         )
         self._memories: asyncio.Queue[Any] = asyncio.Queue()
-        for _ in range(_MEMORIES):
+        for _ in range(MEMORIES):
             self._memories.put_nowait(engine.new_batch(settings.max_batch))
         self._ready: asyncio.Queue[Batch | None] = asyncio.Queue()
         self._outcomes: asyncio.Queue[Sequence[Outcome] | None] = asyncio.Queue()
-        self._before_commit = 0
+        self._late: list[Outcome] = []
         self._suspects: list[Held] = []
 
     @property
     def totals(self) -> Totals:
         """What it has committed since its start."""
         return self._reporter.totals
+
+    @property
+    def demand(self) -> Demand:
+        """What it asks for, and its latency target."""
+        return self._demand
 
     @property
     def held(self) -> int:
@@ -117,26 +129,31 @@ class Worker:
             await self._preparer.close()
             await self._inference.close()
 
-    def _room(self) -> int:
-        """Frames that can be taken now: a batch for each memory, and one more that is being committed.
-
-        Those that are aside take nobody's room.
-        """
-        batch = self._settings.max_batch
-        in_hand = len(self._leases.held()) - len(self._aside)
-        return min(_MEMORIES * batch - self._before_commit, (_MEMORIES + 1) * batch - in_hand)
+    def _in_hand(self) -> int:
+        """Frames that take somebody's room: those aside do not, nor those that are dropped."""
+        return sum(not frame.late for frame in self._leases.held()) - len(self._aside)
 
     def _receive(self, held: Sequence[Held]) -> None:
         now_s = time.monotonic()
         self._leases.add(held)
-        self._before_commit += len(held)
-        for frame in held:
+        in_time = [frame for frame in held if not frame.late]
+        self._demand.came(len(in_time))
+        for frame in in_time:
             self._batcher.add(Taken(frame), now_s, alone=frame.deliveries > 1)
         self._received.set()
+        self._late += [outcomes.late(frame, worker=self._settings.name) for frame in held if frame.late]
+        if not in_time:
+            self._settle([])
+
+    def _settle(self, settled: Sequence[Outcome]) -> None:
+        """Have outcomes committed, and with them, in the same call, those of frames that came too late."""
+        late, self._late = self._late, []
+        if late or settled:
+            self._outcomes.put_nowait([*late, *settled])
 
     def _come_back(self, taken: Taken) -> None:
         """Take a frame that was aside into one of the next batches."""
-        self._before_commit += 1
+        self._demand.came(1)
         self._batcher.add(taken, time.monotonic(), alone=taken.held.deliveries > 1)
         self._received.set()
 
@@ -149,6 +166,7 @@ class Worker:
                 if stopping.done() or not await self._due(stopping):
                     break
                 frames = self._batcher.pop()
+                self._demand.preparing(len(frames))
                 try:
                     batch = await self._preparer.prepare(frames, memory)
                 except EngineHangs:  # as below
@@ -156,7 +174,8 @@ class Worker:
                     raise
                 self._aside.joined(frames)
                 self._aside.put(batch.aside)
-                self._before_commit -= len(batch.aside)
+                self._demand.prepared()
+                self._demand.went(len(batch.aside))
                 self._ready.put_nowait(batch)
                 del frames  # a large picture has 150 MB, and the next batch may be a while
         finally:
@@ -166,6 +185,7 @@ class Worker:
     async def _due(self, stopping: asyncio.Future[Any]) -> bool:
         """Wait until the next batch is due; false if the worker is told to stop before."""
         while not stopping.done():
+            self._batcher.max_batch = self._demand.decision.batch
             due_in = self._batcher.due_in(time.monotonic())
             if due_in == 0:
                 return True
@@ -177,15 +197,17 @@ class Worker:
         try:
             while (batch := await self._ready.get()) is not None and not stop.is_set():
                 batch = self._preparer.without_stale(batch)
+                self._demand.begun(len(batch.images))
                 try:
                     inferred = await self._inference.run(batch)
                 except EngineHangs:  # a frame may be why: it must not end worker after worker for ever
                     self._suspects = [image.held for image in batch.images]
                     raise
+                self._demand.ended()
+                self._demand.went(batch.frames)
                 self._memories.put_nowait(batch.memory)
-                self._before_commit -= batch.frames
                 self._room_changed.set()
-                self._outcomes.put_nowait(inferred.outcomes)
+                self._settle(inferred.outcomes)
                 if inferred.again:
                     await self._leases.hand_back(inferred.again, counted=True, stop=stop)
         finally:
@@ -193,14 +215,16 @@ class Worker:
 
     async def _commit(self, stop: asyncio.Event) -> None:
         """Publish batch by batch; raises `RedisUnavailable` when told to stop while Redis is away."""
-        while (outcomes := await self._outcomes.get()) is not None:
+        while (settled := await self._outcomes.get()) is not None:
+            begun_s = time.monotonic()
             counts = await through_outages(
-                partial(self._consumer.commit, outcomes), what="committing results", stop=stop
+                partial(self._consumer.commit, settled), what="committing results", stop=stop
             )
-            self._leases.release(outcome.held for outcome in outcomes)
+            self._leases.release(outcome.held for outcome in settled)
             self.committed += sum(counts)
-            self._reporter.count(compress(outcomes, counts))
-            for outcome in outcomes:
+            self._reporter.count(compress(settled, counts))
+            self._demand.committed(self._served_live(settled), time.monotonic() - begun_s)
+            for outcome in settled:
                 if outcome.result.status == "failed":
                     held, cause = outcome.held, outcome.result.cause
                     what = about(held.camera, held.run, held.seq)
@@ -212,6 +236,13 @@ class Worker:
                     "%d frames were committed by another worker, or are gone with Redis's memory",
                     counts.count(False),
                 )
+
+    def _served_live(self, settled: Sequence[Outcome]) -> Iterator[Held]:
+        wishes = self._consumer.wishes
+        for outcome in settled:
+            known = wishes.get(outcome.held.camera)
+            if outcome.result.status == "ok" and known is not None and known.lane == "live":
+                yield outcome.held
 
     async def _say_goodbye(self) -> None:
         held = self._leases.held()

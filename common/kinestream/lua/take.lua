@@ -2,20 +2,33 @@
 -- KEYS  frames streams, the one that has had least first
 -- ARGV  worker, room,
 --       and, or neither: of the room, frames that are owed to those who are not the first in rank; the rank of each
---       stream, 1 is served first
--- Reply {now_us, {{index of the stream from 0, id, deliveries, packed frame, offered_us}, ...}}
+--       stream, 1 is served first;
+--       and, or not: for each stream the ms after which its live frames are late, '' is never
+-- Reply {now_us, {{index of the stream from 0, id, deliveries, packed frame, offered_us, late}, ...}}
 -- What is owed goes, a frame each, to streams behind the first rank that has frames; what they leave, to that rank.
 -- What a worker handed back or left behind (`returned`) goes first, with one delivery more.
+-- Frames that are `late` (1, else 0) come on top of the room, since they are to be dropped: in place of the packed frame
+-- with the packed record that says so.
 
 local worker, room, owed = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3] or 0)
-if #ARGV ~= 2 and #ARGV ~= 3 + #KEYS then
+if #ARGV ~= 2 and #ARGV ~= 3 + #KEYS and #ARGV ~= 3 + 2 * #KEYS then
   return bad_call(string.format('2 arguments are wanted, or 3 and a rank for each of %d streams, got %d', #KEYS, #ARGV))
 end
-local taken = {}
+local taken, now = {}, now_us()
 
-local function keep(stream, id, deliveries, fields)
-  local packed, offered_us = value_of(fields, 'frame') or '', value_of(fields, 'offered_us') or ''
-  taken[#taken + 1] = { stream - 1, id, deliveries, packed, offered_us }
+local function keep(stream, id, deliveries, fields, late)
+  local packed, offered_us = value_of(fields, late and 'if_dropped' or 'frame') or '', value_of(fields, 'offered_us') or ''
+  taken[#taken + 1] = { stream - 1, id, deliveries, packed, offered_us, late and 1 or 0 }
+end
+
+-- Whether this frame waited for too long. What belongs to a run that was promised that it loses nothing is never late.
+local function is_late(stream, id, fields)
+  local late_ms, offered_us = tonumber(ARGV[3 + #KEYS + stream] or ''), tonumber(value_of(fields, 'offered_us') or '')
+  if not late_ms or not offered_us or now - offered_us < late_ms * 1000 then
+    return false
+  end
+  local ledger = string.gsub(KEYS[stream], 'frames:([^:]*)$', 'ledger:%1:' .. run_of(id))
+  return redis.call('HGET', ledger, 'lane') == 'live'
 end
 
 local function take_returned(stream, most)
@@ -31,7 +44,7 @@ local function take_returned(stream, most)
     local id, deliveries = entry[1], entry[4]
     local claimed = redis.call('XCLAIM', frames, GROUP, worker, 0, id)
     if claimed[1] then
-      keep(stream, id, deliveries + 1, claimed[1][2])
+      keep(stream, id, deliveries + 1, claimed[1][2], false)
       got = got + 1
     else
       redis.call('XACK', frames, GROUP, id) -- somebody else deleted it by hand; Redis 7 forgets it by itself
@@ -44,14 +57,21 @@ local function take_waiting(stream, most)
   if redis.call('XLEN', KEYS[stream]) == 0 then
     return 0 -- newer servers let a reader join the group even where there is nothing to read
   end
-  local reply = redis.call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', most, 'STREAMS', KEYS[stream], '>')
-  if not reply then
-    return 0
+  local got = 0
+  while got < most do
+    local asked = most - got
+    local reply = redis.call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', asked, 'STREAMS', KEYS[stream], '>')
+    local entries = reply and reply[1][2] or {}
+    for _, entry in ipairs(entries) do
+      local late = is_late(stream, entry[1], entry[2])
+      keep(stream, entry[1], 1, entry[2], late)
+      got = got + (late and 0 or 1)
+    end
+    if #entries < asked then
+      break
+    end
   end
-  for _, entry in ipairs(reply[1][2]) do
-    keep(stream, entry[1], 1, entry[2])
-  end
-  return #reply[1][2]
+  return got
 end
 
 local function take_from(stream, most)
@@ -128,4 +148,4 @@ end
 for _, rank in ipairs(ranks) do
   take_fairly(streams_of[rank])
 end
-return { as_text(now_us()), taken }
+return { as_text(now), taken }

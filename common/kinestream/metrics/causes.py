@@ -22,7 +22,7 @@ INGEST_CAUSES = (
 
 CAUSES: Mapping[str, tuple[str, ...]] = {
     "ok": ("",),
-    "dropped": ("no-room", *INGEST_CAUSES),
+    "dropped": ("no-room", "load", *INGEST_CAUSES),
     "stale": ("too-old",),
     "failed": ("undecodable", "engine-failed", "unprepared", "given-up"),
     "lost": ("redis",),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kinestream.errors import EngineError, UsageError
 from kinestream_workers.engines.engine import Engine, EngineOptions, Image
-from kinestream_workers.engines.warmup import warm_up
+from kinestream_workers.engines.warmup import warm_up, warm_up_within
 from kinestream_workers.models import resolve_model
 from kinestream_workers.modes import engine_in_mode, in_mode
 
@@ -26,7 +26,16 @@ if TYPE_CHECKING:  # so that mypy holds ours to the protocol
 
     _OURS: tuple[type[Engine], ...] = (RtmoEngine, RtmposeEngine, MediapipeEngine, TimedEngine, NullEngine)
 
-__all__ = ["Engine", "EngineOptions", "Image", "engine_class", "engine_names", "open_engine", "warm_up"]
+__all__ = [
+    "Engine",
+    "EngineOptions",
+    "Image",
+    "engine_class",
+    "engine_names",
+    "open_engine",
+    "warm_up",
+    "warm_up_within",
+]
 
 _log = logging.getLogger(__name__)
 
