@@ -42,10 +42,10 @@ def end_of(stage: Yard, job_id: str, run: int) -> PoseResult:
 
 @pytest.mark.timeout(3 * TIMEOUT_S)
 def test_a_job_that_runs_is_ended_and_tried_again(stage: Yard) -> None:
-    worker = stage.worker(frame_ms=30)
+    worker = stage.worker(frame_ms=200)
     jobs = stage.jobs()
     job_id = stage.submit(stage.film("jump.mp4", FRAMES))
-    stage.wait(job_id, done=10)
+    stage.wait(job_id, done=3)
     said = stage.run("job", "abort", job_id)
     assert (said.returncode, said.stdout) == (0, "whoever works on it, or takes it up next, ends it\n")
     record = stage.wait(job_id, state="aborted")

@@ -126,7 +126,7 @@ def test_the_rate_falls_in_silence() -> None:
     rate = Rate()
     assert rate.at(0.0, 0) == 0.0
     assert rate.at(1.0, 10) == rate.at(2.0, 20) == 10.0
-    assert 0 < rate.at(8.0, 20) < 10
-    for second in range(9, 20):
+    assert 0 < rate.at(6.0, 20) < 10
+    for second in range(7, 20):
         last = rate.at(float(second), 20)
     assert last == 0.0
