@@ -97,7 +97,8 @@ class Analysis:
             return {}
         place, ledger = self._lines.place, self._ledger
         return {
-            **({"offered": ledger.produced} if ledger else {}),
+            # The ledger is read once a second, so lines may be ahead of it.
+            **({"offered": max(ledger.produced, place.frames)} if ledger else {}),
             "done": place.frames,
             "people": place.people,
             "fps": round(self._rate.at(time.monotonic(), self._lines.frames), 2),
