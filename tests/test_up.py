@@ -140,13 +140,28 @@ def test_a_kill_9_of_up_ends_all_parts(
 def test_a_redis_that_is_away_is_waited_for(own_server: Callable[..., Server], tmp_path: Path) -> None:
     server = own_server()
     server.kill()
-    with up(tmp_path, f"redis: {server.url}\n{SMALL}") as running:
+    text = f"""
+redis: {server.url}
+cameras:
+  court:
+    source: testcard://?athletes=1&size=320x180&fps=10&loop=1
+    rotate: 90
+    region: 0%,50%,100%,50%
+    priority: 5
+    max_age_ms: 9000
+workers: {{model: testcard}}
+"""
+    with up(tmp_path, text) as running:
         running.wait_to_say("Redis is away while starting, waiting for it")
         assert "$ " not in running.said, "nothing is started without it"
         server.start()
         running.wait_until(lambda: with_poses(server.url), "there are results")
         running.signal(signal.SIGINT)
         assert running.wait() == 0
+    assert {(one.width, one.height) for one in results(server.url) if one.status == "ok"} == {(180, 320)}
+    with sync_redis.Redis.from_url(server.url) as client:
+        run_of = int(client.hget(Keys().cameras, "court") or 0)
+        assert client.hmget(Keys().ledger("court", run_of), "priority", "max_age_ms") == [b"5", b"9000"]
     assert run("camera", "list", "--redis", server.url).stdout.count("court") == 0, "it is wanted no more"
 
 

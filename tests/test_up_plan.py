@@ -125,6 +125,13 @@ def test_what_a_file_means(tmp_path: Path) -> None:
     assert str(plan) == "3 cameras, 3 workers, 2 recordings, jobs"
 
 
+def test_the_example_of_the_readme(tmp_path: Path) -> None:
+    readme = (PAGE.parent.parent / "README.md").read_text(encoding="utf-8")
+    assert str(plan_of(tmp_path, readme.partition("```yaml\n")[2].partition("```")[0])) == (
+        "2 cameras, 2 workers, 1 recording, no jobs"
+    )
+
+
 def test_the_command_lines(tmp_path: Path) -> None:
     lines = [
         " ".join(part.words()) for part in parts_of(plan_of(tmp_path, GOOD), producer="up-test", cores=8)
