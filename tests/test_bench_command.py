@@ -19,7 +19,7 @@ def test_a_number_of_cameras_is_tried_and_told() -> None:
     assert (trial["cameras"], trial["frames"], trial["lost"], trial["fits"]) == (2, 10, 0.0, True)
     assert told["cameras"] == 2
     assert told["target_p95_ms"] == 60_000
-    assert "kinestream worker --model null" in done.stderr
+    assert "kinestream worker --target-p95 60s --model null" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("2 cameras of 5 frames/s fit within 60000 ms (p95 ")
 
 
