@@ -43,6 +43,7 @@ def test_a_models_own_name_and_a_path_are_what_they_are() -> None:
     [
         ("rtmo-m", "rtmpose", "rtmo-m is no model of the mode rtmpose, which has rtmpose-s, "),
         ("testcard", "rtmpose", "testcard is no model of the mode rtmpose"),
+        ("null", "rtmpose", "null is no model of the mode rtmpose"),
         ("rtmpose-s-halpe26", "rtmo", "rtmpose-s-halpe26 is no model of the mode rtmo, which has rtmo-t, "),
         ("rtmo-s", "rtmo3", "mode must be rtmo or rtmpose, got 'rtmo3'"),
     ],

@@ -7,6 +7,7 @@ The words are rtmlib's, and a mode is the engine of that name. Not for: which fi
 from __future__ import annotations
 
 from kinestream.errors import UsageError
+from kinestream_workers.models import PACKAGED
 from kinestream_workers.zoo import PAIRS, QUALITIES
 
 MODES = ("rtmo", "rtmpose")
@@ -28,7 +29,7 @@ def in_mode(model: str, mode: str | None) -> str:
         raise UsageError(f"mode must be {' or '.join(MODES)}, got {mode!r}")
     if mode == "rtmpose" and model in ("auto", *TWO_STAGES):
         return TWO_STAGES.get(model, TWO_STAGES["lightweight"])
-    others = PAIRS if mode == "rtmo" else (*QUALITIES, "testcard", "testcard-fixed")
+    others = PAIRS if mode == "rtmo" else (*QUALITIES, *PACKAGED)
     if model in others:
         there_are = QUALITIES if mode == "rtmo" else PAIRS
         raise UsageError(f"{model} is no model of the mode {mode}, which has {', '.join(there_are)}")
