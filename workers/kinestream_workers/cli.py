@@ -95,7 +95,7 @@ def _default(setting: str) -> str:
 @click.option(
     "--target-p95",
     "target_p95_ms",
-    callback=lambda _context, _option, given: given and parse_ms(given, "target-p95"),
+    callback=lambda _context, _option, given: None if given is None else parse_ms(given, "target-p95"),
     metavar="TIME",
     help="Keep 95 of 100 live frames within this time from offer to result, such as 80ms: sets the size of "
     "batches, and drops live frames that cannot make it. --max-batch and --max-wait-ms rule when given.",
