@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -85,12 +86,16 @@ def submit(
 
 def hand_in(redis_url: str | None, video: str, **options: Any) -> None:
     """Hand in a video, print the job's name, and say on stderr what comes next."""
+    from kinestream.jobs.client import missing
     from kinestream.jobs.client import submit as submit_job
 
     async def work(url: str) -> None:
         handed_in = await submit_job(url, video, **options)
         click.echo(handed_in.id)
-        if not handed_in.is_new:
+        if handed_in.is_new:
+            if why := await missing(url):
+                click.echo(f"it waits, since {why}", err=True)
+        else:
             state = (await handed_in.progress()).state
             again = f"kinestream job retry {handed_in.id}, or " * (state in ("failed", "aborted"))
             click.echo(f"it was handed in before, and is {state}; to have it anew: {again}--force", err=True)
@@ -212,7 +217,7 @@ async def _watch(url: str, job_id: str) -> JobRecord:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-    from kinestream.jobs.client import find_job
+    from kinestream.jobs.client import find_job, missing
     from kinestream.jobs.shown import how_it_goes
     from kinestream.redis import connect, through_outages
 
@@ -223,7 +228,11 @@ async def _watch(url: str, job_id: str) -> JobRecord:
             task = bar.add_task(job_id, total=None, how="")
             while True:
                 record = await through_outages(watched.progress, what=f"watching {job_id}")
-                bar.update(task, total=record.total or None, completed=record.done, how=how_it_goes(record))
+                how = how_it_goes(record)
+                if not record.over and not record.fps and record.stage != "writing":
+                    why = await through_outages(partial(missing, redis), what=f"watching {job_id}")
+                    how += f", {why}" if why else ""
+                bar.update(task, total=record.total or None, completed=record.done, how=how)
                 if record.over:
                     return record
                 await asyncio.sleep(_LOOK_S)

@@ -30,6 +30,7 @@ from kinestream.jobs.request import JobOptions, JobRequest, Output, is_url
 from kinestream.jobs.store import JobRecord, JobStore
 from kinestream.keys import Keys, check_camera
 from kinestream.redis import connect, through_outages
+from kinestream.workerreports import read_reports
 
 VIDEOS_VARIABLE = "KINESTREAM_VIDEOS"
 """Environment variable: the folder of videos that `kinestream jobs` reads, where this process sees it."""
@@ -146,6 +147,14 @@ async def list_jobs(redis: Redis | str, *, keys: Keys | None = None) -> list[Job
     """All jobs that are known, oldest first."""
     async with _client(redis) as client:
         return await JobStore(client, keys).read_all()
+
+
+async def missing(redis: Redis | str, *, keys: Keys | None = None) -> str:
+    """What must run for jobs to be done, and does not, in words; empty if nothing is missing."""
+    async with _client(redis) as client:
+        if not await Queue(client, keys).is_served():
+            return "no `kinestream jobs` runs"
+        return "" if await read_reports(client, keys=keys) else "no `kinestream worker` runs"
 
 
 async def find_job(redis: Redis | str, job_id: str, *, keys: Keys | None = None) -> Job:

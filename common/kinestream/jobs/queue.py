@@ -28,7 +28,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from arq.connections import ArqRedis
-from arq.constants import in_progress_key_prefix, job_key_prefix
+from arq.constants import health_check_key_suffix, in_progress_key_prefix, job_key_prefix
 from arq.cron import cron
 from arq.worker import Function, Retry, Worker, func
 from redis.asyncio import Redis
@@ -81,6 +81,10 @@ class Queue:
     async def has(self, job_id: str, attempt: int) -> bool:
         """Whether arq knows of the attempt."""
         return bool(await self._arq.exists(job_key_prefix + self._arq_id(job_id, attempt)))
+
+    async def is_served(self) -> bool:
+        """Whether somebody does jobs, as far as arq has been told within its last beats."""
+        return bool(await self._arq.exists(_videos(self._keys) + health_check_key_suffix))
 
     async def put_chore(self, name: str, argument: Any, at: datetime.datetime | None = None) -> None:
         """Let a chore be done, now or at a time."""
