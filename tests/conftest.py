@@ -37,6 +37,13 @@ os.environ["KINESTREAM_OFFLINE"] = "1"
 os.environ["no_proxy"] = "127.0.0.1"  # servers of tests are asked directly, wherever tests run
 os.environ["KINESTREAM_MODELS"] = str(Path(tempfile.gettempdir(), f"ks-no-models-{os.getpid()}"))
 
+# MediaPipe brings absl, whose log handler closes its stream whenever logging is configured anew, unless it is the
+# process's own; pytest's, which it would have taken, is needed until the end.
+with contextlib.suppress(ModuleNotFoundError):
+    from absl.logging import get_absl_handler
+
+    get_absl_handler().python_handler.stream = sys.__stderr__
+
 _NO_SERVER = "no redis-server here: pip install 'kinestream[embedded]', or install redis-server"
 _VERSIONS = ["6.2", *[version for version in servers.BINARIES if version != "6.2"]]
 _VERSIONS += ["newer"] if len(_VERSIONS) == 1 else []
