@@ -37,8 +37,8 @@ os.environ["KINESTREAM_OFFLINE"] = "1"
 os.environ["no_proxy"] = "127.0.0.1"  # servers of tests are asked directly, wherever tests run
 os.environ["KINESTREAM_MODELS"] = str(Path(tempfile.gettempdir(), f"ks-no-models-{os.getpid()}"))
 
-# MediaPipe brings absl, whose log handler closes its stream whenever logging is configured anew, unless it is the
-# process's own; pytest's, which it would have taken, is needed until the end.
+# MediaPipe brings absl, whose log handler closes its stream whenever logging is configured anew, unless it is
+# the process's own; pytest's, which it would have taken, is needed until the end.
 with contextlib.suppress(ModuleNotFoundError):
     from absl.logging import get_absl_handler
 

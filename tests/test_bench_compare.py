@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 TIMEOUT_S = 90
 
@@ -23,7 +21,8 @@ def run(*words: str | Path) -> str:
 def test_the_contenders_run_and_are_told(tmp_path: Path) -> None:
     told = tmp_path / "told.json"
     words = ["--only", "session,parts,kinestream,rtmlib,jobs", "--rounds", "1", "--seconds", "0.2"]
-    table = run(BENCH / "compare.py", "--model", "timed", *words, "--load", "50", "--json", told)
+    words += ["--load", "50", "--json", str(told), "--plot", str(tmp_path / "plot.png")]
+    table = run(BENCH / "compare.py", "--model", "timed", *words)
     figures = json.loads(told.read_text())
     assert [*figures["throughput"]] == ["session", "parts", "kinestream", "rtmlib", "jobs"]
     assert {"redis", "worker-1", "camera", "subscriber"} == {
@@ -31,12 +30,10 @@ def test_the_contenders_run_and_are_told(tmp_path: Path) -> None:
     }
     assert [*figures["latency"]] == ["parts", "kinestream", "rtmlib", "jobs"]
     assert "× session" in table
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_guides_server_runs() -> None:
-    pytest.importorskip("fastapi", reason="needs the dependency group bench")
-    pytest.importorskip("websockets", reason="needs the dependency group bench")
-    pytest.importorskip("uvicorn", reason="needs the dependency group bench")
     words = ["--only", "guide", "--rounds", "1", "--seconds", "0.2"]
     assert "guide" in run(BENCH / "compare.py", "--model", "timed", *words)
 
