@@ -66,7 +66,7 @@ def test_half_a_picture_away_is_not_drawn() -> None:
     assert not image.any()
 
 
-@pytest.mark.parametrize("skeleton", ["", "none", "halpe26"])
+@pytest.mark.parametrize("skeleton", ["", "none", "halpe27"])
 def test_an_unknown_skeleton_has_points_and_no_limbs(skeleton: str) -> None:
     image = black()
     draw_people(image, [person((40.0, 60.0, 1.0), (120.0, 60.0, 1.0))], skeleton)

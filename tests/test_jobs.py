@@ -25,8 +25,8 @@ from waiting import wait_until_sync
 
 pytestmark = pytest.mark.timeout(3 * TIMEOUT_S)
 
-FRAMES = 150
-FRAME_MS = 8.0
+FRAMES = 240
+FRAME_MS = 12.0
 """A job takes long enough to be disturbed midway, and no longer."""
 
 

@@ -130,3 +130,13 @@ def test_the_rate_falls_in_silence() -> None:
     for second in range(7, 20):
         last = rate.at(float(second), 20)
     assert last == 0.0
+
+
+async def test_what_was_trimmed_is_noticed_though_nothing_comes_any_more(
+    redis: Redis, keys: Keys, tmp_path: Path
+) -> None:
+    place = Place(await current_cursor(redis, order=True, keys=keys))
+    run = await analysed(redis, keys)
+    await redis.xtrim(keys.results, maxlen=0, approximate=False)
+    with (tmp_path / "lines").open("wb") as file, pytest.raises(Incomplete, match="trimmed"):
+        await asyncio.wait_for(collect(redis, run.camera, run.number, Lines(file, place), keys=keys), 10)

@@ -71,7 +71,8 @@ def test_batches_are_counted_once(keys: Keys) -> None:
         for _ in range(frames):
             result = PoseResult(camera="cam", run=1, seq=0, status="ok", batch=batch, timings={"queued": 1.0})
             totals.add(result)
-    worker = SimpleNamespace(totals=totals, held=2)
+    demand = SimpleNamespace(decision=SimpleNamespace(batch=4, window_ms=0.0), target=None)
+    worker = SimpleNamespace(totals=totals, held=2, demand=demand)
     engine = SimpleNamespace(name="model", description="engine")
     scrape = told(WorkerMetrics(worker, engine, "w"))  # type: ignore[arg-type]
     name = "kinestream_worker_batch_frames"

@@ -19,9 +19,11 @@ from typing import BinaryIO
 
 from redis.asyncio import Redis
 
+from kinestream.cursor import Cursor
 from kinestream.errors import KinestreamError
 from kinestream.keys import Keys
 from kinestream.messages import ANY_CAMERA, PoseResult
+from kinestream.resultreader import cursor_at_beginning
 from kinestream.subscriber import subscribe
 
 PATIENCE_S = 600.0
@@ -100,6 +102,7 @@ async def collect(redis: Redis, camera: str, run: int, lines: Lines, *, keys: Ke
 
     Raises `Incomplete` if records were trimmed before they were read, `OSError` if lines cannot be written.
     """
+    await _check_kept(redis, run, lines.place.cursor, keys)
     results = subscribe(redis, [camera], start=lines.place.cursor, order=True, wait_s=PATIENCE_S, keys=keys)
     async with aclosing(results):
         async for result in results:
@@ -112,6 +115,16 @@ async def collect(redis: Redis, camera: str, run: int, lines: Lines, *, keys: Ke
                 return result.cause
             lines.add(result)
     raise Incomplete("the results ended")
+
+
+async def _check_kept(redis: Redis, run: int, cursor: str, keys: Keys) -> None:
+    """Raise `Incomplete` if records after this cursor were trimmed.
+
+    A reader is told so by the next record that comes; of a run that is over, none may come any more.
+    """
+    oldest = (await cursor_at_beginning(redis, keys, ordered=True)).following
+    if oldest.number > Cursor.parse(cursor).following.number:
+        raise Incomplete(f"results of run {run} are missing: trimmed")
 
 
 def take_over(before: Path, lines: Path, offset: int) -> set[str] | None:
