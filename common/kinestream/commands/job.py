@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -219,20 +220,28 @@ async def _watch(url: str, job_id: str) -> JobRecord:
 
     from kinestream.jobs.client import find_job, missing
     from kinestream.jobs.shown import how_it_goes
+    from kinestream.processes import capture_signals
     from kinestream.redis import connect, through_outages
 
     columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
-    async with connect(url) as redis:
-        watched = await find_job(redis, job_id)
-        with Progress(*columns, TextColumn("{task.fields[how]}"), console=Console(stderr=True)) as bar:
-            task = bar.add_task(job_id, total=None, how="")
-            while True:
-                record = await through_outages(watched.progress, what=f"watching {job_id}")
-                how = how_it_goes(record)
-                if not record.over and not record.fps and record.stage != "writing":
-                    why = await through_outages(partial(missing, redis), what=f"watching {job_id}")
-                    how += f", {why}" if why else ""
-                bar.update(task, total=record.total or None, completed=record.done, how=how)
-                if record.over:
-                    return record
-                await asyncio.sleep(_LOOK_S)
+    progress = Progress(*columns, TextColumn("{task.fields[how]}"), console=Console(stderr=True))
+    # Signals set an event: before Python 3.12 redis-py may swallow the cancellation that Ctrl-C would be.
+    with capture_signals() as stop:
+        async with connect(url) as redis:
+            watched = await find_job(redis, job_id)
+            with progress as bar:
+                task = bar.add_task(job_id, total=None, how="")
+                while not stop.is_set():
+                    record = await through_outages(watched.progress, what=f"watching {job_id}", stop=stop)
+                    how = how_it_goes(record)
+                    if not record.over and not record.fps and record.stage != "writing":
+                        why = await through_outages(
+                            partial(missing, redis), what=f"watching {job_id}", stop=stop
+                        )
+                        how += f", {why}" if why else ""
+                    bar.update(task, total=record.total or None, completed=record.done, how=how)
+                    if record.over:
+                        return record
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(stop.wait(), _LOOK_S)
+    raise KeyboardInterrupt
