@@ -82,9 +82,8 @@ class Network:
             process.kill()
             process.wait()
         if self._wire is not None:
-            assert self._wire.stdin is not None
-            self._wire.stdin.close()
-            self._wire.wait(10)
+            with self._wire:  # closes its pipes, which ends it
+                pass
         for host in HOSTS:
             with contextlib.suppress(OSError):
                 _ip("netns", "del", self.namespace(host))
@@ -123,9 +122,11 @@ class Network:
 def network() -> Iterator[Network]:
     """Three hosts for as long as the context lasts."""
     made = Network(f"{os.getpid() % 100_000}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, so that all is undone
+    # Ends as Ctrl-C does, so that all is undone.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         made.up()
         yield made
     finally:
         made.down()
+        signal.signal(signal.SIGTERM, before)
