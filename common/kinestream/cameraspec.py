@@ -19,11 +19,12 @@ from kinestream.keys import check_camera
 from kinestream.messages import LANES, Lane
 from kinestream.placeholders import check_storable
 from kinestream.region import check_rotation, region_text
+from kinestream.turns import HIGHEST_PRIORITY
 
 MAX_SOURCE = 2048
 """Characters: longer than the URL of any camera, and short beside what else is read with it."""
 
-PRIORITIES = range(10)
+PRIORITIES = range(HIGHEST_PRIORITY + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
