@@ -19,17 +19,17 @@ import pytest
 from kinestream.errors import EngineError, ModelError, UsageError
 from kinestream.testcard import TestCard
 from kinestream_workers.engines import EngineOptions, open_engine
-from kinestream_workers.engines.openvino import OpenvinoRunner
+from kinestream_workers.engines.openvino import OpenvinoRunner, core
 from kinestream_workers.engines.rtmo import RtmoEngine
 from kinestream_workers.engines.sessions import usable_cores
 from kinestream_workers.models import resolve_model
 from noise import SIZES, noise
 from rtmo_graphs import constant, crowd
 
-ov = pytest.importorskip("openvino", reason="the extra openvino")
+pytest.importorskip("openvino", reason="the extra openvino")
 
 IN_OPENVINO = EngineOptions(runtime="openvino", threads=2)
-HAS_BF16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+HAS_BF16 = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 TOLERANCE = 0.01
 """Pixels, and score. Sums come in another order, so that the last digits differ."""
@@ -180,6 +180,23 @@ def test_others_go_on_while_it_runs(tmp_path: Path) -> None:
         ticks += 1
     thread.join()
     assert max(seen) > 100
+
+
+def test_signals_still_come_when_engines_have_gone(tmp_path: Path) -> None:
+    """SIGTERM must drain a worker, not end it with a segmentation fault."""
+    program = (
+        "import os, signal\n"
+        "from kinestream_workers.engines import EngineOptions, open_engine\n"
+        "def opened():\n"
+        f"    return open_engine({str(crowd(tmp_path / 'net.onnx'))!r}, EngineOptions(runtime='openvino'))\n"
+        "engines = [opened(), opened()]\n"
+        "engines.pop(0)\n"
+        "engines.pop(0)\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('draining'))\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "draining\n")
 
 
 def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ Not for: OpenVINO's other devices, nor for what a network's numbers mean.
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ class OpenvinoRunner:
             reader = openvino.frontend.FrontEndManager().load_by_framework("onnx")
             model = reader.convert(reader.load(str(path)))
             settings = _settings(self._threads, options.precision)
-            self._compiled = openvino.Core().compile_model(model, "CPU", settings)
+            self._compiled = core().compile_model(model, "CPU", settings)
         except Exception as error:  # a RuntimeError, whatever it was
             raise ModelError(
                 f"OpenVINO cannot load {path}: {cause(error)} (--runtime onnxruntime may be able to)"
@@ -84,6 +85,17 @@ class OpenvinoRunner:
                 raise EngineError(complaint)
             logger.warning("%s; using %s", complaint, precision)
         return precision
+
+
+@functools.cache
+def core() -> Any:
+    """OpenVINO's `Core`, one for as long as the process lives.
+
+    Each core gives the main thread a stack for signals (`sigaltstack`), and puts back the one before when it
+    goes. If the older of two goes first, what is put back was freed, and the next signal ends the process
+    (seen with OpenVINO 2026.4).
+    """
+    return _import_openvino().Core()
 
 
 def _settings(threads: int, precision: str) -> dict[str, Any]:
