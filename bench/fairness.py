@@ -59,7 +59,8 @@ def running(
     try:
         for name, command in words.items():
             with (folder / f"{name}.txt").open("wb") as output:
-                whole = [*KINESTREAM, *command, "--redis", url]
+                niceness = ["nice", "-n", "10"] if name == UPLOAD else []  # as `kinestream jobs` reads
+                whole = [*niceness, *KINESTREAM, *command, "--redis", url]
                 started[name] = subprocess.Popen(whole, stdout=output, stderr=output)
         yield started
     finally:

@@ -30,7 +30,7 @@ LIMITS = Limits(lease_ms=1000)
 """A lease that a test can wait for, and that a busy machine can keep."""
 
 
-async def begin_run(redis: Redis, keys: Keys, camera: str, lane: Lane = "every-frame", **wishes: int) -> Run:
+async def begin_run(redis: Redis, keys: Keys, camera: str, lane: Lane = "every-frame", **wishes: Any) -> Run:
     """Begin a run of a camera that loses no frame, unless told so."""
     return await Run.begin(redis, camera, lane=lane, keys=keys, **wishes)
 

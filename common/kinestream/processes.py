@@ -34,6 +34,9 @@ from kinestream.redisurl import safe_url
 GRACE_S = 10.0
 """From SIGTERM to SIGKILL: a worker finishes its batch, a recorder closes its file."""
 
+_NICE = 10
+"""Where cores are scarce, who is nice gets a tenth of what another gets."""
+
 _TETHER = Path(__file__).with_name("tether.py")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _log = logging.getLogger(__name__)
@@ -77,6 +80,16 @@ def capture_signals() -> Iterator[asyncio.Event]:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
             signal.signal(number, before[number])
+
+
+def be_nice() -> None:
+    """Let others have the cores first: the calling thread on Linux, and threads and children that it starts.
+
+    On other systems a thread has no priority of its own, and nothing happens.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def spawn(command: Sequence[str], **popen: Any) -> subprocess.Popen[bytes]:

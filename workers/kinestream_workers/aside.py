@@ -10,10 +10,6 @@ were busy. Not for: what becomes of a picture afterwards (see `preparing.py`).
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Set
@@ -22,11 +18,9 @@ from dataclasses import replace
 
 from kinestream.groupconsumer import Held
 from kinestream.messages import Frame
+from kinestream.processes import be_nice
 from kinestream_workers.decoding import decode
 from kinestream_workers.preparing import Taken
-
-_NICE = 10
-"""Where cores are scarce, this thread gets a tenth of what one gets that fills batches."""
 
 
 class Aside:
@@ -42,7 +36,7 @@ class Aside:
         self._waiting: asyncio.Queue[Taken] = asyncio.Queue()
         self._cameras: Counter[str] = Counter()
         self._in_a_batch = asyncio.Event()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="aside", initializer=_be_nice)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="aside", initializer=be_nice)
 
     def __len__(self) -> int:
         """How many frames are aside, the one that waits for its batch included."""
@@ -93,9 +87,3 @@ class Aside:
         except Exception as error:  # told where all errors of frames are: when it joins a batch
             return replace(taken, error=error)
         return replace(taken, image=image, decoded_ms=(time.monotonic() - begun_s) * 1000)
-
-
-def _be_nice() -> None:
-    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

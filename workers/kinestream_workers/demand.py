@@ -19,6 +19,9 @@ from kinestream_workers.target import Decision, Target
 MEMORIES = 2
 """One in the session, one being filled."""
 
+_LOOK_AGAIN_S = 0.002
+"""When the engine takes longer than it should."""
+
 
 class Demand:
     """The demand of one worker; `decision` is what holds just now, `target` None if it was given none."""
@@ -66,6 +69,18 @@ class Demand:
     def take_in_s(self) -> float:
         """Seconds until they should be asked for; 0 is now."""
         return self._lookahead.take_in_s(self._waiting, self._queued, self._clock())
+
+    def idle_in_s(self) -> float:
+        """Seconds until the engine has nothing to do, as it seems; 0 is now, and for certain."""
+        if not self._waiting:
+            return 0.0
+        return max(_LOOK_AGAIN_S, self._lookahead.idle_in_s(self._waiting, self._clock()))
+
+    def spare(self) -> int:
+        """Frames of complete sources that are taken at once while live cameras are at work: a live frame may
+        have to wait for them. With a target, as many as it has room for.
+        """
+        return 1 if self.target is None else self.decision.batch
 
     def took(self, seconds: float) -> None:
         """A take lasted so long."""

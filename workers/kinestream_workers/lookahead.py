@@ -84,14 +84,18 @@ class Lookahead:
         `waiting` frames are held and not through the engine yet, of these `queued` are not with the decoders
         yet. More are needed only when the engine would run out of frames, and not before the decoders do.
         """
-        in_session = self._at_work["engine"][0]
-        engine_s = self._left_s("engine", self._costs, now_s)
-        engine_s += self._costs.quick_ms(max(0, waiting - in_session)) / 1000
+        engine_s = self.idle_in_s(waiting, now_s)
         decoders_s = (
             self._left_s("decoders", self._preparing, now_s) + self._preparing.quick_ms(queued) / 1000
         )
         ask_s = _MARGIN * self._take.slowest + _MARGIN_S
         return max(0.0, engine_s - self.lead_s, decoders_s - ask_s)
+
+    def idle_in_s(self, waiting: int, now_s: float) -> float:
+        """Seconds until the engine has done all that is held; 0 is now."""
+        in_session = self._at_work["engine"][0]
+        left_s = self._left_s("engine", self._costs, now_s)
+        return left_s + self._costs.quick_ms(max(0, waiting - in_session)) / 1000
 
     def _left_s(self, what: str, costs: Costs, now_s: float) -> float:
         size, since_s = self._at_work[what]

@@ -6,6 +6,7 @@ Not for: what is inside them.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence, Set
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Protocol
 
 from kinestream.groupconsumer import GroupConsumer, Held
 from kinestream.redis import BLOCK_MS, through_outages
+from kinestream_workers.giveway import GiveWay
 from kinestream_workers.target import Decision
 
 _CAMERAS_MAX_AGE_S = 1.0
@@ -35,6 +37,12 @@ class Wanted(Protocol):
 
     def take_in_s(self) -> float:
         """Seconds until it should take them; 0 is now."""
+
+    def idle_in_s(self) -> float:
+        """Seconds until the engine has nothing to do; 0 is now."""
+
+    def spare(self) -> int:
+        """Frames of complete sources that it takes at once while live cameras are at work."""
 
     def took(self, seconds: float) -> None:
         """How long taking them took."""
@@ -60,6 +68,7 @@ class Reader:
         self._room_changed = room_changed
         self._receive = receive
         self._passed_over = passed_over
+        self._giveway = GiveWay()
         self._cameras: list[str] = []
         self._cameras_read_s = float("-inf")
 
@@ -89,11 +98,31 @@ class Reader:
         if not cameras:
             await asyncio.sleep(_NO_CAMERA_PAUSE_S)
             return []
-        # A plain take first: it alone is fair among the cameras, and the only one that sees returned frames.
+        wishes, now_s = self._consumer.wishes, time.monotonic()
+        first, behind = self._giveway.split(cameras, wishes, now_s)
+        held = await self._take(first, behind, room, late_ms)
+        self._giveway.took(held, wishes, now_s)
+        return held
+
+    async def _take(
+        self, first: list[str], behind: list[str], room: int, late_ms: float | None
+    ) -> Sequence[Held]:
+        """Take of the `first` cameras; of those `behind` them what they are owed, and when there is nothing else.
+
+        A plain take first: it alone is fair among the cameras, and the only one that sees returned frames.
+        """
+        take, wait = self._consumer.take, self._consumer.wait
+        if behind and self._giveway.owed() and (held := await take(behind, 1)):
+            return held
         begun_s = time.monotonic()
-        held = await self._consumer.take(cameras, room, late_ms)
+        held = await take(first, room, late_ms)
         self._wanted.took(time.monotonic() - begun_s)
-        return held or await self._consumer.wait(cameras, BLOCK_MS)
+        if behind and not held:
+            idle_in_ms = math.ceil(1000 * self._wanted.idle_in_s())
+            if idle_in_ms > 0:
+                return await wait(first, min(BLOCK_MS, idle_in_ms))
+            held = await take(behind, min(room, self._wanted.spare()))
+        return held or await wait([*first, *behind], BLOCK_MS)
 
     async def _look_for_cameras(self) -> None:
         if self._cameras and time.monotonic() - self._cameras_read_s < _CAMERAS_MAX_AGE_S:

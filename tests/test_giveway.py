@@ -1,0 +1,127 @@
+"""Uploads give way to live cameras at work: who does when, what is owed, and what the engine then gets.
+
+Not for: ranks and shares (see `test_turns.py`), nor for how many milliseconds it is worth (docs/latency.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frames import frame, offer
+from kinestream.delivery import Limits
+from kinestream.groupconsumer import Held
+from kinestream.turns import FLOOR_OF, Wishes
+from kinestream_workers.giveway import AT_WORK_S, GiveWay
+from waiting import wait_until
+
+LIVE, UPLOAD = Wishes(lane="live"), Wishes(lane="every-frame")
+WISHES = {"live": LIVE, "upload": UPLOAD}
+LIVE_GREY, UPLOAD_GREY = 50, 200
+
+
+def of(*cameras: str) -> list[Held]:
+    """A frame of each."""
+    return [Held(camera, 1, 0, b"", 1, 0.0) for camera in cameras]
+
+
+def test_nobody_gives_way_while_no_live_camera_is_at_work() -> None:
+    giveway = GiveWay()
+    assert giveway.split([*WISHES], WISHES, 0.0) == (["live", "upload"], [])
+    giveway.took(of("upload", "upload"), WISHES, 0.0)
+    assert giveway.split([*WISHES], WISHES, 0.0) == (["live", "upload"], [])
+
+
+def test_an_upload_gives_way_from_a_live_frame_on_for_a_while() -> None:
+    giveway = GiveWay()
+    giveway.took(of("live"), WISHES, 10.0)
+    assert giveway.split([*WISHES], WISHES, 10.0 + 0.9 * AT_WORK_S) == (["live"], ["upload"])
+    assert giveway.split([*WISHES], WISHES, 10.1 + AT_WORK_S) == (["live", "upload"], [])
+
+
+def test_who_has_a_higher_priority_than_some_live_camera_at_work_does_not() -> None:
+    wishes = {
+        "urgent": Wishes(lane="live", priority=5),
+        "live": LIVE,
+        "upload": UPLOAD,
+        "urgent-upload": Wishes(lane="every-frame", priority=3),
+    }
+    giveway = GiveWay()
+    giveway.took(of("urgent"), wishes, 0.0)
+    assert giveway.split([*wishes], wishes, 1.0) == (["urgent", "live"], ["upload", "urgent-upload"])
+    giveway.took(of("live"), wishes, 1.0)
+    assert giveway.split([*wishes], wishes, 1.0) == (["urgent", "live", "urgent-upload"], ["upload"])
+
+
+def test_a_live_camera_that_is_gone_keeps_nobody_waiting() -> None:
+    giveway = GiveWay()
+    giveway.took(of("live"), WISHES, 0.0)
+    assert giveway.split(["upload"], {"upload": UPLOAD}, 0.1) == (["upload"], [])
+
+
+@given(takes=st.lists(st.integers(1, 6), min_size=40, max_size=40))
+def test_something_is_owed_after_every_few_frames(takes: list[int]) -> None:
+    giveway, since = GiveWay(), 0
+    for frames in takes:
+        assert giveway.owed() == (since >= FLOOR_OF - 1)
+        since = frames + (0 if since >= FLOOR_OF - 1 else since)
+        assert not giveway.owed() or frames >= FLOOR_OF - 1, "asking has taken the turn"
+        giveway.took(of(*["live"] * frames), WISHES, 0.0)
+
+
+async def test_an_upload_never_fills_up_the_batch_of_a_live_frame(begin, work, published, engine) -> None:
+    """While the engine is busy, only live frames are taken; the upload waits where they can overtake it."""
+    live, upload = await begin("live", lane="live"), await begin("upload")
+    async with work(max_batch=4) as running:
+        await live.offer(frame(live, 0, grey=LIVE_GREY))
+        await published(1)
+        engine.gate.clear()
+        for seq in range(12):
+            await upload.offer(frame(upload, seq, grey=UPLOAD_GREY))
+        await wait_until(lambda: engine.arrived == 2, "a frame of the upload to be in the engine")
+        await live.offer(frame(live, 1, grey=LIVE_GREY))
+        await live.offer(frame(live, 2, grey=LIVE_GREY))
+        await wait_until(lambda: running.worker.held == 3, "the live frames to be taken")
+        engine.gate.set()
+        await published(15)
+    kinds = [["live" if grey < 100 else "upload" for grey in batch] for batch in engine.batches]
+    assert kinds[:2] == [["live"], ["upload"]]
+    assert all(len({*kind}) == 1 for kind in kinds), kinds
+    assert Counter(kinds[2]) == {"live": 2} or (kinds[2], kinds[3]) == (["live"], ["live"]), kinds
+
+
+async def test_it_has_full_batches_again_when_the_live_camera_is_silent(
+    begin, work, published, engine
+) -> None:
+    live, upload = await begin("live", lane="live"), await begin("upload")
+    async with work(max_batch=4):
+        await live.offer(frame(live, 0))
+        await published(1)
+        silent_s = time.monotonic()
+        await offer(upload, 4)
+        await published(5)
+        assert [len(batch) for batch in engine.batches] == [1] * 5
+        await asyncio.sleep(silent_s + AT_WORK_S - time.monotonic())
+        engine.gate.clear()
+        await offer(upload, 12)
+        await wait_until(lambda: engine.arrived == 6, "a batch to be in the engine")
+        engine.gate.set()
+        await published(17)
+    assert max(len(batch) for batch in engine.batches) == 4
+
+
+async def test_an_upload_gets_its_floor_from_live_cameras_that_want_everything(
+    begin, work, published, engine
+) -> None:
+    live, upload = await begin("live", lane="live", limits=Limits(live_room=99)), await begin("upload")
+    await offer(upload, 10)
+    await offer(live, 40)
+    async with work(max_batch=1, max_age_ms=60_000):
+        results = await published(50)
+    order = [result.camera for result in results]
+    before_the_last = order[: len(order) - order[::-1].index("live")]
+    assert 40 // FLOOR_OF - 1 <= before_the_last.count("upload") <= 40 // FLOOR_OF + 2
