@@ -1,4 +1,4 @@
-"""Complete sources give way to live cameras: while those are at work, no frame of an upload is taken in advance.
+"""Complete sources give way to live cameras: while those are at work, nothing of an upload is taken early.
 
 A live frame cannot overtake what a worker holds. So an upload's frames, which lose nothing by waiting, are
 taken only when the engine is about to have nothing else, and only a few at a time; they do not fill up the

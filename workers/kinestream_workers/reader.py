@@ -107,7 +107,7 @@ class Reader:
     async def _take(
         self, first: list[str], behind: list[str], room: int, late_ms: float | None
     ) -> Sequence[Held]:
-        """Take of the `first` cameras; of those `behind` them what they are owed, and when there is nothing else.
+        """Take of the `first` cameras; of those `behind` what they are owed, and when there is nothing else.
 
         A plain take first: it alone is fair among the cameras, and the only one that sees returned frames.
         """
