@@ -6,8 +6,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-# Many tests wait for real servers and processes rather than compute. Beyond 8 at a time they only disturb each other.
-TEST_JOBS ?= -n logical --maxprocesses 8 --dist worksteal
+# How many at a time: see tests/conftest.py.
+TEST_JOBS ?= -n auto --maxprocesses 8 --dist worksteal
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input

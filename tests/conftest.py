@@ -49,6 +49,14 @@ _VERSIONS = ["6.2", *[version for version in servers.BINARIES if version != "6.2
 _VERSIONS += ["newer"] if len(_VERSIONS) == 1 else []
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait for real servers and processes, and leave them idle.
+
+    Beyond 8 at a time (`make test` sees to that) they only disturb each other.
+    """
+    return 1 + (os.cpu_count() or 1)
+
+
 @pytest.fixture(scope="session")
 def running_servers() -> Iterator[Callable[[str], Server]]:
     """Return one server a version, started when the first test asks for it, kept until the session ends."""

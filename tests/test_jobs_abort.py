@@ -58,7 +58,8 @@ def test_a_job_that_runs_is_ended_and_tried_again(stage: Yard) -> None:
     assert stage.redis("XLEN", Keys().frames(job_id)) == 0
     end = end_of(stage, job_id, record.run)
     assert (end.cause, end.seq) == ("aborted", ledger.produced)
-    assert not (stage.results / job_id).exists() and not (stage.results / ".work" / job_id).exists()
+    wait_until_sync(lambda: not (stage.results / ".work" / job_id).exists(), "what was written to be gone")
+    assert not (stage.results / job_id).exists()
     assert stage.run("job", "abort", job_id).returncode == 0
     assert "aborted" in stage.run("job", "watch", job_id).stderr
 

@@ -342,4 +342,9 @@ async def test_what_it_says_of_a_camera_that_broke(hall: Hall) -> None:
     hall.cameras["a"] = away
     hall.opened["a"][0].give(SourceError("the cable is out"))
     await wait_until(lambda: tries > 1, "it to be tried again")
-    assert (await hall.becomes("a", "offline")).error == "no route to host"
+
+    async def is_told() -> bool:
+        return (await hall.state("a")).error == "no route to host"
+
+    await wait_until(is_told, "the state to say why")
+    assert (await hall.state("a")).state == "offline"

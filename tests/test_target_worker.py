@@ -111,7 +111,7 @@ def test_warm_up_stops_where_larger_batches_are_too_slow_or_gain_nothing(tmp_pat
         return [*warm_up_within(TimedEngine(model, EngineOptions()), 8, 1000)]
 
     assert sizes(20, 0) == [1, 2, 4, 8]
-    assert sizes(0, 20) == [1], "as on a CPU"
+    assert sizes(0, 100) == [1], "as on a CPU"
     model = tmp_path / "slow.timed"
     model.write_text("base_ms = 50\nper_image_ms = 0\n")
     assert [*warm_up_within(TimedEngine(model, EngineOptions()), 8, 40)] == [1]
