@@ -49,6 +49,7 @@ _VERSIONS = ["6.2", *[version for version in servers.BINARIES if version != "6.2
 _VERSIONS += ["newer"] if len(_VERSIONS) == 1 else []
 
 
+@pytest.hookimpl(optionalhook=True)  # where xdist is not taken along
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: many tests wait for real servers and processes, and leave them idle.
 

@@ -19,6 +19,7 @@ from load import SIZE, answer, read_jpegs
 from kinestream.messages import Frame, Lane
 from kinestream.redis import connect
 from kinestream.run import Run
+from kinestream_ingest.fullpause import FullPause
 
 CAMERAS = 4
 
@@ -49,9 +50,11 @@ class Cameras:
         left = iter(range(frames))
 
         async def offer(run: Run) -> None:
+            pause = FullPause()
             for index in left:
                 while await self._offer(run, index, time.time()) == "full":
-                    await asyncio.sleep(0.002)
+                    await asyncio.sleep(pause.next_s())
+                pause.taken_in()
 
         begun_s = time.time()
         await asyncio.gather(*map(offer, self._runs["every-frame"]))

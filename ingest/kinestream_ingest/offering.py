@@ -38,12 +38,10 @@ from kinestream.messages import Frame, Lane
 from kinestream.redis import is_away, reason, through_outages
 from kinestream.run import Run
 from kinestream_ingest.capture import Captured
+from kinestream_ingest.fullpause import LONGEST_S, FullPause
 
 REDIS_FULL = "redis-full"
 """Cause of a live frame that Redis had no memory for."""
-
-_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 0.05
-"""Between two tries while the stream is full; the frames that wait last longer on all but the fastest GPU."""
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -103,6 +101,7 @@ class Offering:
         self._stop = stop
         self._first = 0  # index of the frame that is seq 0 of the open run
         self._causes: set[str] = set()  # why frames since the last acknowledged one were given up on
+        self._full_pause = FullPause()
         self._complained = False  # that Redis has no memory left: once is enough
 
     @property
@@ -155,11 +154,10 @@ class Offering:
         `RedisUnavailable` when told to stop while Redis is away.
         """
         self._causes |= causes
-        pause_s = _SHORTEST_PAUSE_S
         while (outcome := await self._try(captured)) != "ok":
-            if outcome == "given-up" or (outcome == "full" and await self._pause(pause_s)):
+            if outcome == "given-up" or (outcome == "full" and await self._pause(self._full_pause.next_s())):
                 return
-            pause_s = min(1.5 * pause_s, _LONGEST_PAUSE_S)
+        self._full_pause.taken_in()
         self._causes.clear()
         self._complained = False
         self.offered += 1
@@ -245,7 +243,7 @@ class Offering:
                 return await self._through_outages(call, what)
             except OutOfMemoryError as error:
                 self._complain(error)
-                if await self._pause(_LONGEST_PAUSE_S):
+                if await self._pause(LONGEST_S):
                     raise RedisUnavailable(f"stopped while Redis had no memory left, {what}") from error
 
     async def _through_outages(self, call: Callable[[], Awaitable[T]], what: str) -> T:
