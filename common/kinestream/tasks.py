@@ -1,8 +1,9 @@
-"""Ending asyncio tasks for certain. Not for: starting them."""
+"""Ending asyncio tasks for certain, and waiting for an event. Not for: starting tasks."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 _AGAIN_S = 0.25
@@ -18,3 +19,10 @@ async def cancel(*tasks: asyncio.Future[Any]) -> None:
             task.cancel()
         await asyncio.wait(running, timeout=_AGAIN_S)
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def happened(event: asyncio.Event, timeout_s: float | None = None) -> None:
+    """Wait until an event is set, for `timeout_s` at most."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()

@@ -129,15 +129,20 @@ class Inference:
         return await self._called(lambda: self._engine.infer(memory, slots), f"a batch of {len(slots)}")
 
     async def _called(self, call: Callable[[], T], what: str) -> T:
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
         self._calls.put((call, done))
-        timeout_s = self._settings.engine_timeout_s
-        await asyncio.wait({done}, timeout=timeout_s)
+        timer = loop.call_later(self._settings.engine_timeout_s, self._give_up, done, what)
+        try:
+            return await done
+        finally:
+            timer.cancel()
+
+    def _give_up(self, done: asyncio.Future[Any], what: str) -> None:
         if not done.done():
-            done.cancel()
             self._hangs = True
-            raise EngineHangs(f"the engine is at {what} for over {timeout_s:g} s: giving up")
-        return done.result()
+            timeout_s = self._settings.engine_timeout_s
+            done.set_exception(EngineHangs(f"the engine is at {what} for over {timeout_s:g} s: giving up"))
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -160,7 +165,7 @@ class Inference:
 
 
 def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if done.cancelled():
+    if done.done():
         return
     if error is None:
         done.set_result(result)

@@ -6,7 +6,6 @@ memory, which is used again and again. Not for: how one image is decoded (see `d
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import time
@@ -21,6 +20,7 @@ from kinestream.groupconsumer import Held, Outcome
 from kinestream.logs import about
 from kinestream.messages import Frame
 from kinestream_workers import outcomes
+from kinestream_workers.countdown import Countdown, Stuck
 from kinestream_workers.decoding import decode
 from kinestream_workers.engines import Engine, Image
 from kinestream_workers.engines.engine import EngineHangs
@@ -103,14 +103,13 @@ class Preparer:
         self._slots = [
             self._pool.submit(self._prepare_one, taken, memory, slot) for slot, taken in enumerate(frames)
         ]
-        prepared = [asyncio.wrap_future(slot) for slot in self._slots]
-        await self._filled(prepared)
+        await self._filled()
         images: list[Ready] = []
         settled: list[Outcome] = []
         again: list[Held] = []
         aside: list[Taken] = []
-        for outcome in await asyncio.gather(*prepared):
-            match outcome:
+        for slot in self._slots:
+            match outcome := slot.result():
                 case Ready():
                     images.append(outcome)
                 case Outcome():
@@ -168,15 +167,16 @@ class Preparer:
             return failed(held, frame, outcomes.UNPREPARED, error)
         return Ready(held, frame, slot, taken.decoded_ms + (time.monotonic() - begun_s) * 1000)
 
-    async def _filled(self, slots: Sequence[asyncio.Future[Any]]) -> None:
-        at_work, timeout_s = {*slots}, self._settings.engine_timeout_s
-        while at_work:  # a large batch of large images may take long, as long as it gets on
-            filled, at_work = await asyncio.wait(at_work, timeout=timeout_s)
-            if not filled:
-                self._hangs = True
-                raise EngineHangs(
-                    f"the engine is at taking in {len(at_work)} frames for over {timeout_s:g} s: giving up"
-                )
+    async def _filled(self) -> None:
+        at_work = Countdown([slot for slot in self._slots if not slot.done()])
+        try:
+            await at_work.wait(self._settings.engine_timeout_s)
+        except Stuck:
+            self._hangs = True
+            raise EngineHangs(
+                f"the engine is at taking in {at_work.left} frames for over "
+                f"{self._settings.engine_timeout_s:g} s: giving up"
+            ) from None
 
     async def close(self) -> None:
         """End the threads, and wait until nothing is on its way into the engine, so that it may be closed.
@@ -185,4 +185,4 @@ class Preparer:
         """
         self._pool.shutdown(wait=False, cancel_futures=True)
         if not self._hangs:
-            await self._filled([asyncio.wrap_future(slot) for slot in self._slots if not slot.done()])
+            await self._filled()

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from kinestream.groupconsumer import GroupConsumer, Held
 from kinestream.redis import BLOCK_MS, through_outages
+from kinestream.tasks import happened
 from kinestream_workers.giveway import GiveWay
 from kinestream_workers.target import Decision
 
@@ -51,8 +52,8 @@ class Wanted(Protocol):
 class Reader:
     """Reads until told to stop; each `Held` goes to `receive` on the event loop.
 
-    `room_changed` is set whenever the room that is `wanted` grows. Nothing is taken of the cameras that are
-    `passed_over` just now.
+    `room_changed` is set whenever the room that is `wanted` grows, and when the worker is told to stop.
+    Nothing is taken of the cameras that are `passed_over` just now.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Reader:
             pause_s = self._wanted.take_in_s() if room >= 1 else None
             if pause_s != 0:
                 self._room_changed.clear()
-                await _first_of(self._room_changed, stop, timeout_s=pause_s)
+                await happened(self._room_changed, pause_s)
                 continue
             read = partial(self._read, room, decision.late_ms)
             self._receive(await through_outages(read, what="reading frames", stop=stop))
@@ -133,12 +134,3 @@ class Reader:
             await self._consumer.leave_groups(ended)
         self._cameras = cameras
         self._cameras_read_s = time.monotonic()
-
-
-async def _first_of(*events: asyncio.Event, timeout_s: float | None) -> None:
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()

@@ -13,16 +13,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import compress
-from typing import Any, TypeVar
+from typing import Any
 
 from kinestream.errors import KinestreamError
 from kinestream.groupconsumer import GroupConsumer, Held, Outcome
 from kinestream.logs import about
 from kinestream.redis import BLOCK_MS, reason, through_outages
-from kinestream.tasks import cancel
+from kinestream.tasks import cancel, happened
 from kinestream_workers import outcomes
 from kinestream_workers.aside import Aside
 from kinestream_workers.batcher import Batcher
@@ -37,7 +37,6 @@ from kinestream_workers.reporting import Reporter
 from kinestream_workers.settings import WorkerSettings
 from kinestream_workers.totals import Totals
 
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _GOODBYE_S = 5.0
@@ -100,6 +99,14 @@ class Worker:
         is broken or hangs; what was held is handed back first.
         """
         ending = asyncio.Event()
+
+        def end() -> None:
+            """Wake every stage that waits for something, so that it sees that it is told to end."""
+            ending.set()
+            self._received.set()
+            self._room_changed.set()
+            self._memories.put_nowait(None)
+
         told = asyncio.create_task(stop.wait())
         reading = asyncio.create_task(self._reader.run(ending))
         stages = [
@@ -116,11 +123,11 @@ class Worker:
         try:
             while not pending.isdisjoint({reading, *stages}):
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                ending.set()  # whichever ends, told or failed, ends the others
+                end()  # whichever ends, told or failed, ends the others
                 for task in done:
                     task.result()
         finally:
-            ending.set()
+            end()
             # The reader looks at the event by itself: a blocked read that is cancelled would strand a frame.
             await asyncio.wait({reading}, timeout=2 * BLOCK_MS / 1000)
             await cancel(told, reading, *stages, *upkeep)  # all: several may have failed at once
@@ -159,12 +166,8 @@ class Worker:
 
     async def _prepare(self, stop: asyncio.Event) -> None:
         """Cut batches when they are due, and a memory is free to take them."""
-        stopping = asyncio.ensure_future(stop.wait())
         try:
-            while not stop.is_set():
-                memory = await _unless(stopping, self._memories.get())
-                if stopping.done() or not await self._due(stopping):
-                    break
+            while (memory := await self._memories.get()) is not None and await self._due(stop):
                 frames = self._batcher.pop()
                 self._demand.preparing(len(frames))
                 try:
@@ -179,18 +182,17 @@ class Worker:
                 self._ready.put_nowait(batch)
                 del frames  # a large picture has 150 MB, and the next batch may be a while
         finally:
-            stopping.cancel()
             self._ready.put_nowait(None)
 
-    async def _due(self, stopping: asyncio.Future[Any]) -> bool:
+    async def _due(self, stop: asyncio.Event) -> bool:
         """Wait until the next batch is due; false if the worker is told to stop before."""
-        while not stopping.done():
+        while not stop.is_set():
             self._batcher.max_batch = self._demand.decision.batch
             due_in = self._batcher.due_in(time.monotonic())
             if due_in == 0:
                 return True
             self._received.clear()
-            await _unless(stopping, self._received.wait(), due_in)
+            await happened(self._received, due_in)
         return False
 
     async def _infer(self, stop: asyncio.Event) -> None:
@@ -259,15 +261,3 @@ class Worker:
                     len(held),
                     reason(error),
                 )
-
-
-async def _unless(
-    stopping: asyncio.Future[Any], work: Awaitable[T], timeout_s: float | None = None
-) -> T | None:
-    """The result of `work`, or None if the worker is told to stop, or the time is over, before it."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({stopping, task}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        task.cancel()
