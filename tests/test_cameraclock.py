@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
 import pytest
 
 from kinestream.errors import SourceError, UsageError
 from kinestream_ingest.sources.cameraclock import NEAR_US, CameraClock, parse_wanted
-from kinestream_ingest.sources.network import open_network
+from kinestream_ingest.sources.network import open_network, timed
 from kinestream_ingest.sources.rtspoptions import Options, take_options
 
 NOW = 1_795_838_455_000_000
@@ -43,6 +44,17 @@ def test_the_first_word_of_its_clock_is_of_another_picture() -> None:
     assert (clock.captured_us(0, NOW), clock.name) == (NOW, "arrival")
     clock.note(40_000, _reference(NOW + 40_000), NOW + 70_000)
     assert (clock.captured_us(40_000, NOW + 70_000), clock.name) == (NOW + 40_000, "camera")
+
+
+def test_a_picture_keeps_the_clock_that_it_was_timed_by() -> None:
+    clock = CameraClock()
+    before = timed(lambda label: np.zeros((1, 1, 3), np.uint8), clock, 0, NOW)
+    _told(clock, 0, NOW - 30_000)
+    after = timed(before.picture, clock, 40_000, NOW + 60_000)
+    assert [(frame.clock, frame.captured_us) for frame in (before, after)] == [
+        ("arrival", NOW),
+        ("camera", NOW + 10_000),
+    ]
 
 
 def test_a_picture_without_a_time_is_of_its_arrival() -> None:

@@ -106,13 +106,16 @@ class FaultySource:
         self.name = self._inner.name
         self.description = f"faulty {self._inner.description}"
         self.live = self._inner.live
-        self.clock = self._inner.clock
         self.width, self.height = self._inner.width, self._inner.height
         self.frames = None
         self.fps = self._inner.fps
         self._ahead = ReadAhead(
             self._spoiled, newest_wins=newest_wins and self.live, timeout_s=timeout_s, label=self.description
         )
+
+    @property
+    def clock(self) -> str:
+        return self._inner.clock
 
     def repeats(self) -> Iterator[SourceFrame]:
         """Nothing: the next picture may be another one."""

@@ -38,12 +38,14 @@ class SourceFrame:
     `label` into it, other sources ignore it.
     `captured_us` is wall clock in microseconds, `media_time_s` the position in a recording or None. Frames
     with the same number in `repeat` have the same picture, label aside, so it need be encoded only once.
+    `clock` is what `captured_us` is by, where that may change from picture to picture; else its source says.
     """
 
     picture: Callable[[str], Image]
     captured_us: int
     media_time_s: float | None = None
     repeat: int | None = None
+    clock: str = ""
 
 
 class Source(Protocol):
@@ -72,7 +74,7 @@ class Source(Protocol):
 
     @property
     def clock(self) -> str:
-        """What `captured_us` is: `arrival`, `camera` (its own clock), `file` or `made`."""
+        """What `captured_us` is by: `arrival`, `camera` (its own clock), `file` or `made`."""
 
     @property
     def width(self) -> int:
