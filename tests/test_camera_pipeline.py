@@ -155,8 +155,10 @@ def test_pictures_of_which_one_is_bad(place: Path, tmp_path: Path) -> None:
 
 
 class TestFirstConnection:
+    """If nobody wants it to be tried again; else it is waited for (see `test_firstconnection.py`)."""
+
     def failed(self, *words: str) -> str:
-        done = run("ingest", *words)
+        done = run("ingest", *words, "--no-reconnect")
         assert (done.returncode, done.stdout) == (2, "")
         [line] = done.stderr.splitlines()
         assert line.startswith("kinestream ingest: ")

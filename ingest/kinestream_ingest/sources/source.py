@@ -29,6 +29,10 @@ class Refused(SourceError):
     """A camera answered, and lets nobody in, or has no such stream: it is not to be asked again at once."""
 
 
+class Away(SourceError):
+    """A camera does not answer, or sends nothing that can be shown: it may be there later."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFrame:
     """One picture of a source, and when it was made.
