@@ -34,6 +34,7 @@ def frame(run: Run, seq: int, *, rows: int = 1) -> Frame:
         codec="raw",
         data=PIXEL * rows,
         lane=run.lane,
+        clock="arrival",
     )
 
 

@@ -30,6 +30,7 @@ def frame(run: Run, seq: int, *, grey: int = 128, data: bytes | None = None) -> 
         data=data or jpeg(grey),
         lane=run.lane,
         media_time_s=seq / 30,
+        clock="camera",
     )
 
 

@@ -33,6 +33,7 @@ def frame(**changes: Any) -> Frame:
         "lane": "live",
         "media_time_s": 1.3666666666666667,
         "encoded_ms": 2.25,
+        "clock": "camera",
     }
     return Frame(**values | changes)
 
@@ -64,6 +65,7 @@ def result(**changes: Any) -> PoseResult:
         "timings": {"encoded": 2.25, "queued": 1.0, "inferred": 30.5},
         "worker": "worker-1",
         "batch": 3,
+        "clock": "arrival",
     }
     return PoseResult(**values | changes)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,26 @@ def test_an_rtsp_camera_that_dies_and_returns(place: Path, tmp_path: Path) -> No
     assert all("(balanced" in line for line in sums)
 
 
+def test_every_record_says_by_which_clock_its_picture_was_captured(place: Path, tmp_path: Path) -> None:
+    with (
+        RtspCamera() as camera,
+        redis_and_workers(tmp_path, workers=1, options=["--model", "testcard"]),
+        Command(tmp_path / "ingest.txt", "ingest", camera.url(), "--camera", "hall") as producer,
+    ):
+        producer.wait_until(
+            lambda: asyncio.run(results())[-1:] and asyncio.run(results())[-1].clock == "camera",
+            "the camera to tell its clock",
+        )
+        producer.signal(signal.SIGINT)
+        assert producer.wait() == 0
+        count = len(asyncio.run(results()))
+        watched = run("watch", "hall", "--from", "beginning", "--count", str(count), "--order")
+    records = [PoseResult.from_dict(json.loads(line)) for line in watched.stdout.splitlines()]
+    assert all((record.captured_us is not None) == bool(record.clock) for record in records)
+    told = [record.clock for record in records if record.clock]
+    assert [name for name, _ in groupby(told)] == ["arrival", "camera"]
+
+
 def test_an_mjpeg_camera_that_stalls_ends_without_reconnecting(place: Path, tmp_path: Path) -> None:
     with (
         MjpegCamera(jpegs(), login=f"viewer:{SECRET}", pause_s=0.05) as camera,
@@ -133,8 +155,10 @@ def test_pictures_of_which_one_is_bad(place: Path, tmp_path: Path) -> None:
 
 
 class TestFirstConnection:
+    """If nobody wants it to be tried again; else it is waited for (see `test_firstconnection.py`)."""
+
     def failed(self, *words: str) -> str:
-        done = run("ingest", *words)
+        done = run("ingest", *words, "--no-reconnect")
         assert (done.returncode, done.stdout) == (2, "")
         [line] = done.stderr.splitlines()
         assert line.startswith("kinestream ingest: ")

@@ -95,6 +95,7 @@ async def test_requeued_frames_are_a_new_run_that_names_their_origin(redis: Redi
     assert [result.origin for result in again] == [f"left/{old.number}-0", f"left/{old.number}-1"]
     assert {result.origin for result in results if result.run == old.number} == {""}
     assert [result.media_time_s for result in again] == [0.0, 1 / 30]
+    assert {result.clock for result in results} == {"camera"}
     ledger = await read_ledger(redis, "left", new.number, keys=keys)
     assert ledger is not None and ledger.balanced
     assert (ledger.state, ledger.produced, ledger.ok) == ("ended", 2, 2)

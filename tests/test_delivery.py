@@ -79,6 +79,9 @@ async def test_a_full_live_camera_drops_its_oldest_waiting_frame_and_says_so(del
     held = await delivery.worker().take(["cam"], 1)
     assert await delivery.offer(run, 1, 2, 3, 4, 5) == ["ok"] * 5
     assert await delivery.told() == [("dropped", 1, "no-room"), ("dropped", 2, "no-room")]
+    assert {(one.captured_us - one.seq, one.clock) for one in await delivery.records()} == {
+        (1_000_000, "arrival")
+    }
     dropped = (await delivery.records())[0]
     assert (dropped.captured_us, dropped.width, dropped.height) == (1_000_001, 1, 1)
     ledger = await delivery.ledger(run)

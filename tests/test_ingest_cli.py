@@ -114,7 +114,9 @@ def test_a_region_of_the_upright_picture_is_sent(own_server: Callable[..., Serve
     assert frame.encoded_size() == (24, 48)
 
 
-@pytest.mark.parametrize("words", [["none.mp4"], ["rtsp://user:secret@camera"], ["testcard://?athletes=99"]])
+@pytest.mark.parametrize(
+    "words", [["none.mp4"], ["rtsp://user:secret@camera/?#@"], ["testcard://?athletes=99"]]
+)
 def test_a_bad_source_is_one_line_and_leaves_nothing_behind(
     own_server: Callable[..., Server], words: list[str]
 ) -> None:

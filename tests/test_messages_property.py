@@ -54,6 +54,8 @@ def frames(draw: st.DrawFn) -> Frame:
         lane=draw(st.sampled_from(LANES)),
         media_time_s=draw(st.none() | finite),
         encoded_ms=draw(finite),
+        origin=draw(texts),
+        clock=draw(texts),
     )
 
 
@@ -86,6 +88,8 @@ def results(draw: st.DrawFn) -> PoseResult:
         worker=draw(texts),
         batch=draw(integers),
         lost_from=draw(st.none() | integers) if status == "end" else None,
+        origin=draw(texts),
+        clock=draw(texts),
     )
 
 

@@ -56,6 +56,7 @@ NAN, INFINITY = float("nan"), float("inf")
         "lane": ["", "fast", 3, ["live"]],
         "media_time_s": [NAN, INFINITY, -INFINITY, "1", MAX_INTEGER + 1, True],
         "encoded_ms": [NAN, "fast", []],
+        "clock": ["x" * (MAX_TEXT + 1), 1, b"camera"],
     }.items(),
 )
 def test_a_frame_with_a_wrong_field_is_refused_and_the_field_is_named(name: str, values: list[Any]) -> None:
@@ -78,6 +79,7 @@ def test_a_frame_with_a_wrong_field_is_refused_and_the_field_is_named(name: str,
         "model": ["x" * (MAX_TEXT + 1), []],
         "skeleton": [17],
         "worker": [{"a": 1}],
+        "clock": ["x" * (MAX_TEXT + 1), 1, b"camera"],
         "batch": [-1, 1.5, True],
         "lost_from": [-1, 3],  # only an `end` has it
         "timings": [

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from itertools import islice, pairwise
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -342,17 +342,20 @@ class TestRtsp:
     def test_over_udp_and_of_its_own_clock_once_it_tells_it(self, rtsp: RtspCamera) -> None:
         source = open_source(f"{rtsp.url()}?transport=udp")
         assert source.clock == "arrival"
-        seen = []
+        clocks, seen = [], []
         for frame in source:  # the first sender report comes after some seconds
-            if source.clock == "camera":
+            clocks.append(frame.clock)
+            if frame.clock == "camera":
                 seen.append(frame.captured_us)
-            if len(seen) == 8:  # the first ones may have been read before that
+            if len(seen) == 8:
                 break
+        assert source.clock == "camera"
         source.close()
         late_s = time.time() - seen[-1] / 1e6
         assert 0 < late_s < 20
-        steps = [later - earlier for earlier, later in pairwise(seen[4:])]
+        steps = [later - earlier for earlier, later in pairwise(seen)]
         assert all(0 < step < 1_000_000 for step in steps)
+        assert [name for name, _ in groupby(clocks)] == ["arrival", "camera"]
 
     def test_a_path_that_is_not_there(self, rtsp: RtspCamera) -> None:
         with pytest.raises(SourceError, match=r"cannot watch rtsp://.*/none: .*404"):

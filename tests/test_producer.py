@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
@@ -37,11 +38,22 @@ class TestEveryFrame:
         }
         assert {(frame.width, frame.height, frame.view) for frame in took} == {(64, 48, (0, 0, 64, 48))}
         assert all(frame.encoded_ms > 0 for frame in took)
+        assert {frame.clock for frame in took} == {"made"}
         ledger = await delivery.ledger(under_way.run)
         assert (ledger.state, ledger.lane, ledger.source) == ("ended", "every-frame", "frames of a test")
         assert (ledger.produced, ledger.ok) == (60, 60)
         [end] = [record for record in await delivery.records() if record.status == "end"]
         assert (end.seq, end.cause, end.lost_from) == (60, "", None)
+
+    async def test_says_of_each_frame_by_which_clock_it_was_captured(self, delivery: Delivery) -> None:
+        source = ScriptedSource()
+        clocks = ["arrival", "arrival", "camera", "camera", "arrival", ""]
+        source.give(*(replace(scripted_frame(number), clock=name) for number, name in enumerate(clocks)))
+        source.end()
+        async with working(delivery) as took, producing(delivery, source) as under_way:
+            await under_way.task
+            await all_ok(delivery, under_way.run, len(clocks))
+        assert [frame.clock for frame in took] == [*clocks[:-1], "made"]
 
     async def test_holds_the_source_back_while_the_stream_is_full(self, delivery: Delivery) -> None:
         source = ScriptedSource(200)

@@ -23,7 +23,7 @@ from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
 from kinestream_ingest import progress, retrying
 from kinestream_ingest.feed import Feed
-from kinestream_ingest.opening import opened
+from kinestream_ingest.opening import Opener
 from kinestream_ingest.producer import SourceBroke
 from kinestream_ingest.retrying import FIRST_PAUSE_S, LONGEST_AWAY_S, LONGEST_PAUSE_S, STEADY_S, Backoff
 from kinestream_ingest.sources import Refused, Source
@@ -238,17 +238,17 @@ async def test_who_takes_over_meanwhile_keeps_the_camera(
     await delivery.offer(other, 0)  # it was not fenced
 
 
-class TestOpened:
+class TestOpener:
     async def test_gives_the_source(self) -> None:
         source = ScriptedSource()
-        assert await opened(lambda: source, asyncio.Event()) is source
+        assert await Opener(lambda: source).opened(asyncio.Event()) is source
 
     async def test_raises_what_it_raises(self) -> None:
         def fail() -> Source:
             raise SourceError("no camera")
 
         with pytest.raises(SourceError, match="no camera"):
-            await opened(fail, asyncio.Event())
+            await Opener(fail).opened(asyncio.Event())
 
     async def test_a_stop_leaves_it_alone_and_closes_what_comes_too_late(self) -> None:
         stop, go_on, source = asyncio.Event(), threading.Event(), ScriptedSource()
@@ -257,7 +257,7 @@ class TestOpened:
             assert go_on.wait(20)
             return source
 
-        opening = asyncio.create_task(opened(slow, stop))
+        opening = asyncio.create_task(Opener(slow).opened(stop))
         await asyncio.sleep(0)
         stop.set()
         assert await opening is None

@@ -50,6 +50,14 @@ def test_without_faults_nothing_is_spoiled() -> None:
     assert source.returns
 
 
+def test_its_clock_is_that_of_the_source_within_it() -> None:
+    inner = ScriptedSource(1)
+    source = FaultySource("faulty://?source=none", lambda _: inner)
+    inner.clock = "camera"  # as of an RTSP camera that tells it after a while
+    assert source.clock == "camera"
+    source.close()
+
+
 def test_a_cut() -> None:
     frames, error = _seen(_source("cut_every=20"))
     assert error == "faulty: the connection is cut"

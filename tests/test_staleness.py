@@ -121,6 +121,7 @@ async def test_a_frame_that_grew_old_behind_a_slow_batch_is_not_inferred(redis: 
         engine.gate.set()
         results = await wait_for_records(redis, keys, 2)
     assert [(result.seq, result.status) for result in results] == [(0, "ok"), (1, "stale")]
+    assert {result.clock for result in results} == {"camera"}
     assert engine.batches == [[10]]
 
 

@@ -128,6 +128,17 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         parse_ms(text, "target-p95")
 
 
+async def test_a_frame_that_is_late_keeps_what_its_producer_knew_of_it(redis: Redis, keys: Keys) -> None:
+    delivery = Delivery(redis, keys)
+    await delivery.offer(await delivery.begin("live"), 0)
+    consumer = delivery.worker()
+    assert await consumer.commit(
+        [outcomes.late(held, worker="w1") for held in await consumer.take(["cam"], 1, 0)]
+    ) == [True]
+    [record] = await delivery.records()
+    assert (record.status, record.captured_us, record.clock) == ("dropped", 1_000_000, "arrival")
+
+
 async def test_a_record_of_another_maker_that_is_none_does_not_matter(redis: Redis, keys: Keys) -> None:
     delivery = Delivery(redis, keys)
     await delivery.offer(await delivery.begin("live"), 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -103,6 +104,7 @@ async def test_what_is_said(own_server: Callable[..., Server]) -> None:
         assert "in a batch of 1, model scripted; delivered 1 times\n" in told
         for stage in ("captured", "encoded", "queued", "decoded", "waited", "inferred", "committed"):
             assert f"\n  {stage}" in told
+        assert re.search(r"\n  captured   [0-9:.]+ UTC, clock: camera\n", told)
         facts = json.loads(await said("left", run.number, 0, "--json"))
         assert facts["records"][0]["status"] == "ok" and facts["ledger"]["ok"] == 1
         assert "not produced; its run has 1 frames and is open" in await said("left", run.number, 1, code=1)

@@ -30,6 +30,7 @@ async def test_every_frame_is_published_once_with_its_own_people(begin, work, pu
         assert result.status == "ok"
         assert result.people[0].box[0] == pytest.approx(10 * result.seq, abs=1)
         assert (result.model, result.skeleton, result.media_time_s) == ("scripted", "coco17", result.seq / 30)
+        assert result.clock == "camera"
         assert set(result.timings) == {"encoded", "queued", "decoded", "waited", "inferred"}
     assert all(len(batch) <= 2 for batch in engine.batches)
     assert running.worker.committed == 7
@@ -77,7 +78,7 @@ async def test_an_undecodable_frame_fails_and_its_neighbours_do_not(
     async with work(max_batch=4):
         results = await published(3)
     assert {result.seq: result.status for result in results} == {0: "ok", 1: "failed", 2: "ok"}
-    assert next(result.cause for result in results if result.seq == 1) == "undecodable"
+    assert [(one.cause, one.clock) for one in results if one.seq == 1] == [("undecodable", "camera")]
     ((_, dead),) = await redis.xrange(keys.dead)
     assert dead[b"name"].decode() == f"{run.number}-1"
     assert b"MessageError" in dead[b"error"]

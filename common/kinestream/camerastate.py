@@ -50,7 +50,7 @@ class CameraState:
 
     `fps` and `jitter_ms` (mean distance of an interval from the mean) are measured on the last seconds;
     `frame_ago_s` is since the last picture, `run` the newest run that this producer has begun. `clock` says
-    what `captured_us` is: `arrival`, `camera` (its own clock), `file` or `made` (by a test card).
+    what `captured_us` is by: `arrival`, `camera` (its own clock), `file` or `made` (by a test card).
     """
 
     camera: str

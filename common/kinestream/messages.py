@@ -67,7 +67,8 @@ class Frame:
     `height` the size of the source image in pixels. `view` (x, y, w, h) is the rectangle of the source that
     the encoded image shows, which may be cropped or resized; with codec `raw` (BGR bytes, rows top-down) it
     is not resized. An image is taken as it is stored: an EXIF orientation does not count. `origin` names the
-    frame, as camera/run-seq, that this one was made from when it was put back to work.
+    frame, as camera/run-seq, that this one was made from when it was put back to work. `clock` says what
+    `captured_us` is by: `camera` (its own clock), `arrival`, `file`, `made` (a test card's), or nobody said.
     """
 
     camera: str
@@ -83,6 +84,7 @@ class Frame:
     media_time_s: float | None = None
     encoded_ms: float = 0.0
     origin: str = ""
+    clock: str = ""
 
     def __post_init__(self) -> None:
         """Check every field and the image's header; nothing is decoded. Raises `MessageError`."""
@@ -99,6 +101,7 @@ class Frame:
         _set(self, "media_time_s", fields.optional_number("media_time_s", self.media_time_s))
         _set(self, "encoded_ms", fields.number("encoded_ms", self.encoded_ms))
         fields.text("origin", self.origin)
+        fields.text("clock", self.clock)
         if self.width * self.height > MAX_PIXELS:
             raise MessageError(f"a source may have {MAX_PIXELS} pixels, got {self.width}x{self.height}")
         x, y, w, h = self.view
@@ -161,8 +164,9 @@ class PoseResult:
     missing  made by `subscribe`, never sent: records were trimmed, or did not come in time
 
     `timings` are milliseconds: encoded, queued, decoded, waited, inferred. `batch` is the number of frames
-    that were inferred together, `deliveries` how often this one was given to a worker, `origin` is that of
-    the frame. `cursor` and `committed_ms` (Redis's clock) are filled in by `subscribe` and not packed.
+    that were inferred together, `deliveries` how often this one was given to a worker, `origin` and `clock`
+    are those of the frame. `cursor` and `committed_ms` (Redis's clock) are filled in by `subscribe` and not
+    packed.
     """
 
     camera: str
@@ -184,6 +188,7 @@ class PoseResult:
     deliveries: int = 0
     lost_from: int | None = None
     origin: str = ""
+    clock: str = ""
     cursor: str = field(default="", compare=False)
     committed_ms: int | None = field(default=None, compare=False)
 
@@ -199,7 +204,7 @@ class PoseResult:
         _set(self, "media_time_s", fields.optional_number("media_time_s", self.media_time_s))
         fields.optional_integer("width", self.width, low=1)
         fields.optional_integer("height", self.height, low=1)
-        for name in ("cause", "model", "skeleton", "worker", "origin"):
+        for name in ("cause", "model", "skeleton", "worker", "origin", "clock"):
             fields.text(name, getattr(self, name))
         _set(self, "people", _check_people(self.people, self.skeleton))
         _set(self, "timings", fields.named_numbers("timings", self.timings, max_count=MAX_TIMINGS))

@@ -283,6 +283,7 @@ def _if_dropped(frame: Frame) -> PoseResult:
         width=frame.width,
         height=frame.height,
         origin=frame.origin,
+        clock=frame.clock,
     )
 
 

@@ -36,6 +36,7 @@ class Captured:
     image: EncodedImage
     captured_us: int
     media_time_s: float | None
+    clock: str
 
 
 class Capture:
@@ -152,4 +153,5 @@ class Capture:
             self._handover.give_up(error.cause)
             return True
         self._check_size(image)
-        return self._handover.put(Captured(index, image, captured_us, frame.media_time_s))
+        clock = frame.clock or self._source.clock
+        return self._handover.put(Captured(index, image, captured_us, frame.media_time_s, clock))

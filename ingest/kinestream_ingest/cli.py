@@ -86,8 +86,8 @@ _SHOWN_RUNS = 10
 @click.option(
     "--reconnect/--no-reconnect",
     default=None,
-    help="Open a camera that broke again and again, until told to stop, or end [default: reconnect for "
-    "webcams and network cameras].",
+    help="Open a camera that is away, at the start or later, again and again until told to stop; or end "
+    "[default: reconnect for webcams and network cameras].",
 )
 @click.option(
     "--timeout",
@@ -146,9 +146,9 @@ def ingest(
     pictures repeat, and are drawn and encoded beforehand: a camera that costs next to nothing, for load
     tests.
 
-    A webcam or network camera that breaks is opened again and again, and goes on as a new run. Its password
-    is never shown or stored, but who may list this machine's processes sees SOURCE as it was typed: the
-    variable KINESTREAM_SOURCE in its place keeps it out of there.
+    A webcam or network camera that is away at the start, or breaks, is opened again and again, and goes on
+    as a new run. Its password is never shown or stored, but who may list this machine's processes sees SOURCE
+    as it was typed: the variable KINESTREAM_SOURCE in its place keeps it out of there.
 
     Each start is a run of its own: a camera that is ingested a second time takes over, and the first one
     ends. The first Ctrl-C ends the run cleanly, a second one stops at once. Frames that are given up on are
@@ -185,12 +185,13 @@ def ingest(
     open_it = partial(open_source, source, pace=pace_of(lane, realtime), timeout_s=timeout_s or TIMEOUT_S)
     with served(metrics_port, metrics_host) as telemetry:
         work = _ingest(
-            open_it, redis_url, camera, lane, wishes, reconnect, run_key, encoder, thinning, telemetry
+            source, open_it, redis_url, camera, lane, wishes, reconnect, run_key, encoder, thinning, telemetry
         )
         asyncio.run(telemetry.turning(with_heartbeat(heartbeat_file, work)))
 
 
 async def _ingest(
+    text: str,
     open_it: Callable[[], Source],
     redis_url: str | None,
     camera: str | None,
@@ -206,13 +207,14 @@ async def _ingest(
     from kinestream.processes import capture_signals
     from kinestream.redis import connect
     from kinestream_ingest.feed import Feed
-    from kinestream_ingest.opening import opened
+    from kinestream_ingest.firstconnection import first_connection
     from kinestream_ingest.progress import shown_progress
-    from kinestream_ingest.telling import process_name, told
+    from kinestream_ingest.telling import process_name, state_of, told
 
     telemetry.health.doing = "opening the source"
     with capture_signals() as stop:
-        source = await opened(open_it, stop)
+        again = reconnect is not False and run_key is None
+        source = await first_connection(open_it, text, stop, again=again, camera=camera, redis_url=redis_url)
         if source is None:
             return
         encoder.check(source)
@@ -245,7 +247,8 @@ async def _ingest(
             _tell(telemetry, feed, stop)
             # A run with a key is gone on with by whoever has the key: that its reader is silent is no reason
             # to end it, and a state that is not told any more would be one (see `kinestream.abandoned`).
-            telling = contextlib.nullcontext() if run_key else told(feed, redis, process_name())
+            state = partial(state_of, feed, process_name())
+            telling = contextlib.nullcontext() if run_key else told(state, redis)
             try:
                 async with telling, shown_progress(feed, redis):
                     await feed.produce()

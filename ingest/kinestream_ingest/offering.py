@@ -234,6 +234,7 @@ class Offering:
             data=image.data,
             lane=self.lane,
             encoded_ms=image.encoded_ms,
+            clock=captured.clock,
         )
 
     async def _insist(self, call: Callable[[], Awaitable[T]], what: str) -> T:

@@ -83,8 +83,3 @@ class Opener:
                 raise SourceError(f"opening it has not come back for {self._patience_s:g} s")
             return None
         return outcome.result()
-
-
-async def opened(open_it: Callable[[], Source], stop: asyncio.Event) -> Source | None:
-    """Open a source once, and wait for as long as it takes (see `Opener.opened`)."""
-    return await Opener(open_it).opened(stop)

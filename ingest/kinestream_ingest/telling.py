@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -68,20 +68,22 @@ def _condition(feed: Feed) -> tuple[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def told(feed: Feed, redis: Redis, producer: str, *, keys: Keys | None = None) -> AsyncIterator[None]:
-    """Tell the state of one feed every second while the block runs, and take it back at its end."""
-    telling = asyncio.create_task(_keep_telling(feed, redis, producer, keys), name="telling")
+async def told(
+    state: Callable[[], CameraState], redis: Redis, *, keys: Keys | None = None
+) -> AsyncIterator[None]:
+    """Tell the state of one camera every second while the block runs, and take it back at its end."""
+    telling = asyncio.create_task(_keep_telling(state, redis, keys), name="telling")
     try:
         yield
     finally:
         await cancel(telling)
         with contextlib.suppress(RedisError, TimeoutError):  # states are hints, and grow old by themselves
-            camera = feed.offering.camera
-            await asyncio.wait_for(forget_state(redis, camera, producer, keys=keys), BEAT_S)
+            last = state()
+            await asyncio.wait_for(forget_state(redis, last.camera, last.producer, keys=keys), BEAT_S)
 
 
-async def _keep_telling(feed: Feed, redis: Redis, producer: str, keys: Keys | None) -> None:
+async def _keep_telling(state: Callable[[], CameraState], redis: Redis, keys: Keys | None) -> None:
     while True:
         with contextlib.suppress(RedisError):  # it is away, as a warning of the offering says, or full
-            await tell_states(redis, [state_of(feed, producer)], keys=keys)
+            await tell_states(redis, [state()], keys=keys)
         await asyncio.sleep(BEAT_S)

@@ -31,7 +31,7 @@ LOAD = "load"
 already.
 """
 
-_FACTS = ("captured_us", "media_time_s", "width", "height", "origin")
+_FACTS = ("captured_us", "media_time_s", "width", "height", "origin", "clock")
 
 
 def ok(
@@ -65,6 +65,7 @@ def ok(
             deliveries=held.deliveries,
             timings={name: round(ms, 3) for name, ms in timings.items()},
             origin=frame.origin,
+            clock=frame.clock,
         ),
     )
 
@@ -116,4 +117,5 @@ def _without_poses(held: Held, frame: Frame | None, status: str, cause: str, wor
         height=frame.height if frame else None,
         timings={"queued": round(held.queued_ms, 3)},
         origin=frame.origin if frame else "",
+        clock=frame.clock if frame else "",
     )

@@ -51,6 +51,7 @@ class _Camera:
             codec="jpeg",
             data=self._jpegs[run.produced % len(self._jpegs)],
             lane=run.lane,
+            clock="made",
         )
         while await run.offer(frame) == "full":  # noqa: ASYNC110
             await asyncio.sleep(_FULL_S)

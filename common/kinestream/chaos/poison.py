@@ -82,6 +82,7 @@ class Poison:
             codec="jpeg",
             data=self.picture,
             lane="every-frame",
+            clock="made",
         )
 
 
@@ -98,4 +99,5 @@ def _whole(frame: Frame) -> Frame:
         codec=frame.codec,
         data=frame.data,
         lane=frame.lane,
+        clock=frame.clock,
     )

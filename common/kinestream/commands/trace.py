@@ -97,7 +97,8 @@ def _told(record: PoseResult, name: str) -> Iterator[str]:
     if record.origin:
         yield f"  origin     {record.origin}"
     if record.captured_us is not None:
-        yield f"  captured   {_clock(record.captured_us / 1e6)}"
+        by = f", clock: {record.clock}" if record.clock else ""
+        yield f"  captured   {_clock(record.captured_us / 1e6)}{by}"
     longest = max(record.timings.values(), default=0.0) or 1.0
     for stage, where in _STAGES.items():
         if stage in record.timings:

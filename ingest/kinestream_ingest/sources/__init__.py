@@ -16,9 +16,25 @@ from kinestream.placeholders import fill_secrets
 from kinestream_ingest.pacing import Pace
 from kinestream_ingest.sources.hidden import Hidden
 from kinestream_ingest.sources.readahead import TIMEOUT_S
-from kinestream_ingest.sources.source import NoPicture, Refused, Source, SourceFrame
+from kinestream_ingest.sources.source import (
+    Away,
+    NoPicture,
+    Refused,
+    Source,
+    SourceFrame,
+    camera_name,
+)
 
-__all__ = ["TIMEOUT_S", "NoPicture", "Refused", "Source", "SourceFrame", "open_source"]
+__all__ = [
+    "TIMEOUT_S",
+    "Away",
+    "NoPicture",
+    "Refused",
+    "Source",
+    "SourceFrame",
+    "open_source",
+    "usual_camera",
+]
 
 _KINDS = (
     "a source is a video file, pictures (a folder, a pattern, images://…), a webcam (0, /dev/video0, "
@@ -34,7 +50,7 @@ def open_source(text: str, *, pace: Pace | None = None, timeout_s: float = TIMEO
     test card keep the clock, files are read as fast as their frames are taken. `timeout_s` is how long a
     webcam or a network camera may send nothing, here and later.
     Placeholders of secrets are filled in (see `kinestream.placeholders`). Raises `SourceError`, one line
-    without credentials, for whatever is unknown, missing or undecodable.
+    without credentials, for whatever is unknown, missing or undecodable; `Away` if it may be there later.
     """
     filled = fill_secrets(text)
     try:
@@ -44,9 +60,37 @@ def open_source(text: str, *, pace: Pace | None = None, timeout_s: float = TIMEO
     return Hidden(source, filled) if filled.secrets else source
 
 
-def _open(text: str, pace: Pace | None, timeout_s: float) -> Source:
+def usual_camera(text: str) -> str:
+    """What the camera is called that `text` names, unless somebody says otherwise: as when it is open."""
+    filled = fill_secrets(text)
+    return camera_name(filled.hide(_usual_camera(filled.source)))
+
+
+def _usual_camera(text: str) -> str:
+    match _scheme(text):
+        case "webcam":
+            from kinestream_ingest.sources.webcam import webcam_name
+
+            return webcam_name(text)
+        case "rtsp" | "rtsps" | "http" | "https":
+            from kinestream_ingest.sources.address import parse_address
+            from kinestream_ingest.sources.rtspoptions import take_options
+
+            return parse_address(take_options(text)[0]).camera
+        case "faulty":
+            return _usual_camera(text.partition("source=")[2])
+        case other:  # none of these is away
+            return other
+
+
+def _scheme(text: str) -> str:
+    """Which kind of source is meant, with or without a scheme."""
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
-    match _scheme_of_path(text) if scheme is None else scheme[1].lower():
+    return _scheme_of_path(text) if scheme is None else scheme[1].lower()
+
+
+def _open(text: str, pace: Pace | None, timeout_s: float) -> Source:
+    match _scheme(text):
         case "testcard":
             from kinestream_ingest.sources.testcard import TestCardSource
 
@@ -83,7 +127,7 @@ def _open(text: str, pace: Pace | None, timeout_s: float) -> Source:
         case "file":
             from kinestream_ingest.sources.video_file import VideoFileSource
 
-            path = _path(text) if scheme else text
+            path = _path(text) if text.lower().startswith("file://") else text
             if not path or not Path(path).exists():
                 shown = re.sub(
                     r".*@", "…@", path

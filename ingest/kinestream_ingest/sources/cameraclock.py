@@ -36,6 +36,7 @@ class CameraClock:
         self.off_us: int | None = None
         self._wanted = wanted
         self._zero_us: int | None = None
+        self._told = False
 
     def note(self, stream_us: int, reference: bytes, arrived_us: int) -> None:
         """A packet of this time in the stream came with a reference time, and arrived then."""
@@ -43,7 +44,10 @@ class CameraClock:
             return
         (wall_us,) = _PRFT.unpack_from(reference)
         self.off_us = arrived_us - wall_us
-        self._zero_us = wall_us - stream_us
+        # libav hands the first one on with the picture before its own, whose time would be an interval late.
+        if self._told:
+            self._zero_us = wall_us - stream_us
+        self._told = True
 
     def captured_us(self, stream_us: int | None, arrived_us: int) -> int:
         """When the picture of this time in the stream was taken; its last packet arrived at `arrived_us`."""

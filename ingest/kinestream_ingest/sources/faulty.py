@@ -25,7 +25,7 @@ import numpy as np
 from kinestream.errors import SourceError, UsageError
 from kinestream.video import Image
 from kinestream_ingest.sources.readahead import TIMEOUT_S, ReadAhead
-from kinestream_ingest.sources.source import NoPicture, Source, SourceFrame
+from kinestream_ingest.sources.source import Away, NoPicture, Source, SourceFrame
 
 _LOOK_S = 0.02
 """While it stalls, between two looks whether somebody closed it."""
@@ -101,18 +101,21 @@ class FaultySource:
         _connections[url] += 1
         self._random = random.Random(f"{self._faults.seed} {_connections[url]}")
         if self._happens(self._faults.refuse_every):
-            raise SourceError("faulty: it refuses to be opened")
+            raise Away("faulty: it refuses to be opened")
         self._inner = open_inner(inner)
         self.name = self._inner.name
         self.description = f"faulty {self._inner.description}"
         self.live = self._inner.live
-        self.clock = self._inner.clock
         self.width, self.height = self._inner.width, self._inner.height
         self.frames = None
         self.fps = self._inner.fps
         self._ahead = ReadAhead(
             self._spoiled, newest_wins=newest_wins and self.live, timeout_s=timeout_s, label=self.description
         )
+
+    @property
+    def clock(self) -> str:
+        return self._inner.clock
 
     def repeats(self) -> Iterator[SourceFrame]:
         """Nothing: the next picture may be another one."""

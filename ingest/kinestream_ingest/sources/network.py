@@ -31,7 +31,7 @@ from kinestream_ingest.sources.cameraclock import CameraClock
 from kinestream_ingest.sources.hardware import hardware
 from kinestream_ingest.sources.readahead import TIMEOUT_S, ReadAhead
 from kinestream_ingest.sources.rtspoptions import Options, take_options
-from kinestream_ingest.sources.source import NoPicture, Refused, Source, SourceFrame
+from kinestream_ingest.sources.source import Away, NoPicture, Refused, Source, SourceFrame
 from kinestream_ingest.sources.video_file import VideoFileSource
 
 _RTSP = {
@@ -153,7 +153,7 @@ def _connect(address: Address, ours: Options, timeout_s: float) -> InputContaine
         if isinstance(error, av.error.HTTPClientError):  # RTSP has the same numbers
             raise Refused(reason(error)) from None
         unknown_host = error.errno == errno.EIO  # so libav says that a name has no address
-        raise SourceError(reason(error) + (", is the host's name right?" * unknown_host)) from None
+        raise Away(reason(error) + (", is the host's name right?" * unknown_host)) from None
 
 
 def _video(container: InputContainer) -> VideoStream:
@@ -191,9 +191,9 @@ def _pictures(
                 if begun:
                     if time.monotonic() - decoded_s > timeout_s:
                         why = f"nothing that it sent for {timeout_s:g} s can be decoded"
-                        raise SourceError(f"{why}: {reason(error)}") from None
-                    captured_us = clock.captured_us(_stream_us(packet.pts, packet.time_base), arrived_us)
-                    yield SourceFrame(picture=partial(_undecodable, reason(error)), captured_us=captured_us)
+                        raise Away(f"{why}: {reason(error)}") from None
+                    stream_us = _stream_us(packet.pts, packet.time_base)
+                    yield timed(partial(_undecodable, reason(error)), clock, stream_us, arrived_us)
                 continue
             for frame in decoded:
                 if frame.width * frame.height > MAX_PIXELS:
@@ -202,12 +202,20 @@ def _pictures(
                     )
                 begun = True
                 decoded_s = time.monotonic()
-                captured_us = clock.captured_us(_stream_us(frame.pts, frame.time_base), arrived_us)
-                yield SourceFrame(picture=partial(_convert, frame), captured_us=captured_us)
+                stream_us = _stream_us(frame.pts, frame.time_base)
+                yield timed(partial(_convert, frame), clock, stream_us, arrived_us)
     except LIBAV_ERRORS as error:
         if error.errno != errno.EIO:  # so libav calls an end that HTTP did not announce
-            raise SourceError(f"the connection broke: {reason(error)}") from None
-    raise SourceError("the connection was closed" if begun else "it ended before a picture could be decoded")
+            raise Away(f"the connection broke: {reason(error)}") from None
+    raise Away("the connection was closed" if begun else "it ended before a picture could be decoded")
+
+
+def timed(
+    picture: Callable[[str], Image], clock: CameraClock, stream_us: int | None, arrived_us: int
+) -> SourceFrame:
+    """A picture with its time, and the clock that this is by: that of the next one may be another."""
+    captured_us = clock.captured_us(stream_us, arrived_us)
+    return SourceFrame(picture=picture, captured_us=captured_us, clock=clock.name)
 
 
 def _note_reference(clock: CameraClock, packet: av.Packet[VideoStream], arrived_us: int) -> None:

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from kinestream.errors import SourceError
 from kinestream.video import Image
-from kinestream_ingest.sources.source import NoPicture, SourceFrame
+from kinestream_ingest.sources.source import Away, NoPicture, SourceFrame
 
 TIMEOUT_S = 10.0
 """Without a picture a camera counts as gone: more than the keyframe interval of usual cameras, and less than
@@ -130,7 +130,7 @@ class ReadAhead:
     def _wait(self) -> None:
         """Wait for a frame or an end; hold `_changed`."""
         if not self._changed.wait_for(lambda: self._frames or self._ended or self._closed, self._timeout_s):
-            raise SourceError(f"no picture came for {self._timeout_s:g} s")
+            raise Away(f"no picture came for {self._timeout_s:g} s")
 
     def _run(self, read: Callable[[Callable[[], bool]], Generator[SourceFrame]]) -> None:
         error: Exception | None = None

@@ -29,6 +29,10 @@ class Refused(SourceError):
     """A camera answered, and lets nobody in, or has no such stream: it is not to be asked again at once."""
 
 
+class Away(SourceError):
+    """A camera does not answer, or sends nothing that can be shown: it may be there later."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFrame:
     """One picture of a source, and when it was made.
@@ -38,12 +42,14 @@ class SourceFrame:
     `label` into it, other sources ignore it.
     `captured_us` is wall clock in microseconds, `media_time_s` the position in a recording or None. Frames
     with the same number in `repeat` have the same picture, label aside, so it need be encoded only once.
+    `clock` is what `captured_us` is by, where that may change from picture to picture; else its source says.
     """
 
     picture: Callable[[str], Image]
     captured_us: int
     media_time_s: float | None = None
     repeat: int | None = None
+    clock: str = ""
 
 
 class Source(Protocol):
@@ -72,7 +78,7 @@ class Source(Protocol):
 
     @property
     def clock(self) -> str:
-        """What `captured_us` is: `arrival`, `camera` (its own clock), `file` or `made`."""
+        """What `captured_us` is by: `arrival`, `camera` (its own clock), `file` or `made`."""
 
     @property
     def width(self) -> int:

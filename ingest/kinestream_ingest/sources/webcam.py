@@ -18,7 +18,7 @@ from kinestream.video import Image
 from kinestream.webcam import Webcam, open_webcam
 from kinestream_ingest.pacing import Pace
 from kinestream_ingest.sources.readahead import TIMEOUT_S, ReadAhead
-from kinestream_ingest.sources.source import SourceFrame, camera_name
+from kinestream_ingest.sources.source import Away, SourceFrame, camera_name
 
 _log = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ _log = logging.getLogger(__name__)
 class WebcamSource:
     """The webcam that `text` names: `0`, `/dev/video0`, or `webcam://0?size=1280x720&fps=30&format=MJPG`.
 
-    Pace `camera`, the default, lets the newest picture win. Raises `SourceError` if it cannot be opened or
-    gives no picture within `timeout_s` seconds.
+    Pace `camera`, the default, lets the newest picture win. Raises `Away` if it cannot be opened or gives
+    no picture within `timeout_s` seconds.
     """
 
     live = True
@@ -37,9 +37,12 @@ class WebcamSource:
 
     def __init__(self, text: str, pace: Pace | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
         device, wishes = _parse(text)
-        webcam = open_webcam(device, **wishes)
+        try:
+            webcam = open_webcam(device, **wishes)
+        except SourceError as error:
+            raise Away(str(error)) from None
         _log.info("%s", webcam.summary)
-        self.name = f"webcam-{device}" if isinstance(device, int) else camera_name(device.rpartition("/")[2])
+        self.name = _name(device)
         self.description = f"webcam {device}, {webcam.granted}"
         self.fps = webcam.granted.fps
         self._ahead = ReadAhead(
@@ -51,7 +54,7 @@ class WebcamSource:
         try:
             self.height, self.width = self._ahead.first().picture("").shape[:2]
         except SourceError as error:
-            raise SourceError(f"cannot watch webcam {device}: {error}") from None
+            raise Away(f"cannot watch webcam {device}: {error}") from None
 
     def repeats(self) -> Iterator[SourceFrame]:
         """Nothing: every picture is new."""
@@ -74,6 +77,16 @@ def _pictures(webcam: Webcam, closed: Callable[[], bool]) -> Generator[SourceFra
 
 def _given(image: Image, label: str) -> Image:
     return image
+
+
+def webcam_name(text: str) -> str:
+    """What its camera is called unless somebody says otherwise."""
+    device, _ = _parse(text)
+    return _name(device)
+
+
+def _name(device: int | str) -> str:
+    return f"webcam-{device}" if isinstance(device, int) else camera_name(device.rpartition("/")[2])
 
 
 def _parse(text: str) -> tuple[int | str, dict[str, Any]]:
