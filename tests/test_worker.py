@@ -51,9 +51,12 @@ async def test_it_never_holds_more_than_it_has_room_for(redis, keys, begin, work
     await offer(run, 30)
     engine.gate.clear()
     async with work(max_batch=2) as running:
-        # While one batch is in the session, the next one waits decoded, and nothing more is taken.
-        await wait_until(lambda: engine.arrived == 1 and running.worker._ready.qsize() == 1, "two batches")
-        assert (await read_ledger(redis, "left", run.number, keys=keys)).held == 4
+        # While one batch is in the session, two wait decoded and one is fetched (nobody knows how slow the
+        # engine is), and nothing more is taken.
+        await wait_until(lambda: engine.arrived == 1 and running.worker._ready.qsize() == 2, "three batches")
+        await wait_until(lambda: running.worker.held == 8, "the fourth")
+        await asyncio.sleep(0.1)
+        assert (await read_ledger(redis, "left", run.number, keys=keys)).held == 8
         engine.gate.set()
         await published(30)
 
@@ -161,7 +164,7 @@ async def test_a_draining_worker_commits_its_batch_and_hands_back_the_rest(
     await offer(run, 9)
     engine.gate.clear()
     async with work(max_batch=2) as running:
-        await wait_until(lambda: engine.arrived == 1 and running.worker._ready.qsize() == 1, "two batches")
+        await wait_until(lambda: engine.arrived == 1 and running.worker._ready.qsize() == 2, "three batches")
         running.stop.set()
         await asyncio.sleep(0.05)  # the worker learns of it before its batch comes back
         engine.gate.set()

@@ -16,8 +16,8 @@ from kinestream_workers.lookahead import Durations, Lookahead
 from kinestream_workers.settings import WorkerSettings
 from kinestream_workers.target import Decision, Target
 
-MEMORIES = 2
-"""One in the session, one being filled."""
+MEMORIES = 3
+"""One in the session, one filled, and one being filled where the engine is quicker than that."""
 
 _LOOK_AGAIN_S = 0.002
 """When the engine takes longer than it should."""
@@ -60,11 +60,11 @@ class Demand:
         return self.decision
 
     def room(self) -> int:
-        """Frames that can be taken now: a batch, as long as there is a memory for it, and one more batch
-        that is being committed.
+        """Frames that can be taken now: a batch, as long as there is a memory for it or will be by the time
+        that it is here, and one more batch that is being committed.
         """
         batch = self.decision.batch
-        return min(batch, MEMORIES * batch - self._waiting, (MEMORIES + 1) * batch - self._in_hand())
+        return min(batch, (MEMORIES + 1) * batch - self._waiting, (MEMORIES + 2) * batch - self._in_hand())
 
     def take_in_s(self) -> float:
         """Seconds until they should be asked for; 0 is now."""

@@ -36,6 +36,27 @@ class Inferred:
     again: Sequence[Held]
 
 
+class Begun:
+    """A batch that the engine was given; made by `Inference.begin`."""
+
+    def __init__(self, batch: Batch, people: asyncio.Future[list[tuple[Person, ...]]] | None) -> None:
+        self.batch = batch
+        self.people: Sequence[tuple[Person, ...]] = ()
+        self.error: Exception | None = None
+        self.begun_s = self.ended_s = time.monotonic()
+        self._people = people
+
+    async def ended(self) -> None:
+        """Wait until the engine is done with it; then there are `people`, or an `error`."""
+        if self._people is not None:
+            people, self._people = self._people, None
+            try:
+                self.people = await people
+            except Exception as error:
+                self.error = error
+            self.ended_s = time.monotonic()
+
+
 class Inference:
     """One engine on one daemon thread: if the engine hangs, the process can still end."""
 
@@ -51,22 +72,24 @@ class Inference:
         self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
         self._thread.start()
 
-    async def run(self, batch: Batch) -> Inferred:
-        """Infer one batch; if that fails, each of its images alone.
+    def begin(self, batch: Batch) -> Begun:
+        """Have a batch inferred as soon as the engine has done those that were begun before it."""
+        slots = [image.slot for image in batch.images]
+        return Begun(batch, self._infer(batch.memory, slots) if slots else None)
 
-        Raises `EngineError` when it fails on a blank picture too: then the engine is broken, and the frames
-        are not. Raises `EngineHangs` after `engine_timeout_s`.
+    async def outcomes_of(self, begun: Begun) -> Inferred:
+        """What came out of a batch that was begun; if it failed, each of its images is inferred alone.
+
+        Raises `EngineError` when the engine fails on a blank picture too: then the engine is broken, and the
+        frames are not. Raises `EngineHangs` after `engine_timeout_s`.
         """
-        if not batch.images:
-            return Inferred(batch.settled, batch.again)
-        begun_s = time.monotonic()
+        batch = begun.batch
+        await begun.ended()
         try:
-            people = await self._infer(batch.memory, [image.slot for image in batch.images])
-            inferred_ms = (time.monotonic() - begun_s) * 1000
-            done = [
-                self._ok(image, found, len(batch.images), begun_s, inferred_ms)
-                for image, found in zip(batch.images, people, strict=True)
-            ]
+            if begun.error is not None:
+                raise begun.error
+            pairs = zip(batch.images, begun.people, strict=True)
+            done = [self._ok(image, people, begun) for image, people in pairs]
         except EngineHangs:
             raise
         except Exception as error:  # whatever it is: what the engine gave for these frames is of no use
@@ -79,7 +102,7 @@ class Inference:
         outcomes_: list[Outcome] = list(batch.settled)
         again: list[Held] = list(batch.again)
         for image in batch.images:
-            alone = await self.run(Batch(batch.memory, [image], []))
+            alone = await self.outcomes_of(self.begin(Batch(batch.memory, [image], [])))
             outcomes_ += alone.outcomes
             again += alone.again
         return Inferred(outcomes_, again)
@@ -103,9 +126,7 @@ class Inference:
         except Exception as error:
             raise EngineError(f"the engine fails on every picture, a blank one too: {error}") from error
 
-    def _ok(
-        self, image: Ready, people: tuple[Person, ...], batch: int, begun_s: float, inferred_ms: float
-    ) -> Outcome:
+    def _ok(self, image: Ready, people: tuple[Person, ...], begun: Begun) -> Outcome:
         held = image.held
         return outcomes.ok(
             held,
@@ -114,29 +135,27 @@ class Inference:
             model=self._engine.name,
             skeleton=self._engine.skeleton,
             worker=self._settings.name,
-            batch=batch,
+            batch=len(begun.batch.images),
             timings={
                 "encoded": image.frame.encoded_ms,
                 "queued": held.queued_ms,
                 "decoded": image.decoded_ms,
-                "waited": max(0.0, (begun_s - held.taken_s) * 1000 - image.decoded_ms),
-                "inferred": inferred_ms,
+                "waited": max(0.0, (begun.begun_s - held.taken_s) * 1000 - image.decoded_ms),
+                "inferred": (begun.ended_s - begun.begun_s) * 1000,
             },
         )
 
-    async def _infer(self, memory: Any, slots: Sequence[int]) -> list[tuple[Person, ...]]:
-        """What `Engine.infer` gives or raises, on the engine's thread; raises `EngineHangs` by itself."""
-        return await self._called(lambda: self._engine.infer(memory, slots), f"a batch of {len(slots)}")
+    def _infer(self, memory: Any, slots: Sequence[int]) -> asyncio.Future[list[tuple[Person, ...]]]:
+        """What `Engine.infer` gives or raises, on the engine's thread; `EngineHangs` by itself."""
+        return self._called(lambda: self._engine.infer(memory, slots), f"a batch of {len(slots)}")
 
-    async def _called(self, call: Callable[[], T], what: str) -> T:
+    def _called(self, call: Callable[[], T], what: str) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         self._calls.put((call, done))
         timer = loop.call_later(self._settings.engine_timeout_s, self._give_up, done, what)
-        try:
-            return await done
-        finally:
-            timer.cancel()
+        done.add_done_callback(lambda _: timer.cancel())
+        return done
 
     def _give_up(self, done: asyncio.Future[Any], what: str) -> None:
         if not done.done():

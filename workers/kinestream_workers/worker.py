@@ -1,9 +1,9 @@
 """One worker: reader → batcher → decode pool → engine → commit, each stage a task, none waiting for more than
 its own.
 
-While batch k is in the session, batch k+1 is decoded into the other of two memories, and batch k−1 is
-committed. Told to stop, the worker finishes the batch in the session, commits it, and hands everything else
-back.
+While batch k is in the session, the next two are fetched and decoded into the other memories, the second one
+only if the engine is quicker than that, and batch k−1 is committed. Told to stop, the worker finishes the
+batch in the session, commits it, and hands everything else back.
 
 Not for: what the stages do inside; each has a file of its own.
 """
@@ -29,7 +29,7 @@ from kinestream_workers.batcher import Batcher
 from kinestream_workers.demand import MEMORIES, Demand
 from kinestream_workers.engines import Engine
 from kinestream_workers.engines.engine import EngineHangs
-from kinestream_workers.inference import Inference
+from kinestream_workers.inference import Begun, Inference
 from kinestream_workers.leases import Leases, sweep
 from kinestream_workers.preparing import Batch, Preparer, Taken
 from kinestream_workers.reader import Reader
@@ -73,6 +73,7 @@ class Worker:
         for _ in range(MEMORIES):
             self._memories.put_nowait(engine.new_batch(settings.max_batch))
         self._ready: asyncio.Queue[Batch | None] = asyncio.Queue()
+        self._inferred: asyncio.Queue[Begun | None] = asyncio.Queue()
         self._outcomes: asyncio.Queue[Sequence[Outcome] | None] = asyncio.Queue()
         self._late: list[Outcome] = []
         self._suspects: list[Held] = []
@@ -111,7 +112,12 @@ class Worker:
         reading = asyncio.create_task(self._reader.run(ending))
         stages = [
             asyncio.create_task(stage)
-            for stage in (self._prepare(ending), self._infer(ending), self._commit(ending))
+            for stage in (
+                self._prepare(ending),
+                self._infer(ending),
+                self._conclude(ending),
+                self._commit(ending),
+            )
         ]
         upkeep = [
             asyncio.create_task(self._leases.keep()),
@@ -196,19 +202,30 @@ class Worker:
         return False
 
     async def _infer(self, stop: asyncio.Event) -> None:
+        """Give the engine batch after batch, and let it wait for nothing else."""
         try:
             while (batch := await self._ready.get()) is not None and not stop.is_set():
                 batch = self._preparer.without_stale(batch)
                 self._demand.begun(len(batch.images))
-                try:
-                    inferred = await self._inference.run(batch)
-                except EngineHangs:  # a frame may be why: it must not end worker after worker for ever
-                    self._suspects = [image.held for image in batch.images]
-                    raise
+                begun = self._inference.begin(batch)
+                await begun.ended()
                 self._demand.ended()
                 self._demand.went(batch.frames)
-                self._memories.put_nowait(batch.memory)
                 self._room_changed.set()
+                self._inferred.put_nowait(begun)
+        finally:
+            self._inferred.put_nowait(None)
+
+    async def _conclude(self, stop: asyncio.Event) -> None:
+        """Make outcomes of what the engine gave."""
+        try:
+            while (begun := await self._inferred.get()) is not None:
+                try:
+                    inferred = await self._inference.outcomes_of(begun)
+                except EngineHangs:  # a frame may be why: it must not end worker after worker for ever
+                    self._suspects = [image.held for image in begun.batch.images]
+                    raise
+                self._memories.put_nowait(begun.batch.memory)
                 self._settle(inferred.outcomes)
                 if inferred.again:
                     await self._leases.hand_back(inferred.again, counted=True, stop=stop)
