@@ -203,7 +203,7 @@ async def test_a_worker_told_to_stop_while_redis_is_away_ends(
         stop = asyncio.Event()
         engine.gate.clear()
         task = asyncio.create_task(worker.run(stop))
-        await wait_until(lambda: engine.arrived == 1 and worker._ready.qsize() == 1, "two batches")
+        await wait_until(lambda: engine.arrived == 1 and worker._ready.qsize() == 2, "three batches")
         server.kill()
         engine.gate.set()
         stop.set()

@@ -13,19 +13,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import compress
 from typing import Any
 
 from kinestream.errors import KinestreamError
-from kinestream.groupconsumer import GroupConsumer, Held, Outcome
-from kinestream.logs import about
+from kinestream.groupconsumer import GroupConsumer, Held
 from kinestream.redis import BLOCK_MS, reason, through_outages
 from kinestream.tasks import cancel, happened
 from kinestream_workers import outcomes
 from kinestream_workers.aside import Aside
 from kinestream_workers.batcher import Batcher
+from kinestream_workers.committing import Committing
 from kinestream_workers.demand import MEMORIES, Demand
 from kinestream_workers.engines import Engine
 from kinestream_workers.engines.engine import EngineHangs
@@ -44,7 +43,7 @@ _GOODBYE_S = 5.0
 
 
 class Worker:
-    """A worker on one engine; `committed` counts the frames whose outcome it published."""
+    """A worker on one engine."""
 
     def __init__(
         self,
@@ -54,7 +53,6 @@ class Worker:
         costs_ms: Mapping[int, float] | None = None,
     ) -> None:
         """`costs_ms` is what `warm_up` measured; without it, the worker learns what batches cost."""
-        self.committed = 0
         self._consumer = consumer
         self._settings = settings
         self._room_changed = asyncio.Event()
@@ -66,6 +64,7 @@ class Worker:
         self._aside = Aside(self._come_back, self._preparer.is_stale)
         self._demand = Demand(settings, self._in_hand, costs_ms)
         self._reporter = Reporter(consumer, engine, lambda: self.held, demand=self._demand)
+        self._committing = Committing(consumer, self._leases, self._reporter, self._demand)
         self._reader = Reader(
             consumer, self._demand, self._room_changed, self._receive, lambda: self._aside.cameras
         )
@@ -74,9 +73,12 @@ class Worker:
             self._memories.put_nowait(engine.new_batch(settings.max_batch))
         self._ready: asyncio.Queue[Batch | None] = asyncio.Queue()
         self._inferred: asyncio.Queue[Begun | None] = asyncio.Queue()
-        self._outcomes: asyncio.Queue[Sequence[Outcome] | None] = asyncio.Queue()
-        self._late: list[Outcome] = []
         self._suspects: list[Held] = []
+
+    @property
+    def committed(self) -> int:
+        """Of how many frames it published the outcome."""
+        return self._committing.committed
 
     @property
     def totals(self) -> Totals:
@@ -116,7 +118,7 @@ class Worker:
                 self._prepare(ending),
                 self._infer(ending),
                 self._conclude(ending),
-                self._commit(ending),
+                self._committing.run(ending),
             )
         ]
         upkeep = [
@@ -154,15 +156,11 @@ class Worker:
         for frame in in_time:
             self._batcher.add(Taken(frame), now_s, alone=frame.deliveries > 1)
         self._received.set()
-        self._late += [outcomes.late(frame, worker=self._settings.name) for frame in held if frame.late]
-        if not in_time:
-            self._settle([])
-
-    def _settle(self, settled: Sequence[Outcome]) -> None:
-        """Have outcomes committed, and with them, in the same call, those of frames that came too late."""
-        late, self._late = self._late, []
-        if late or settled:
-            self._outcomes.put_nowait([*late, *settled])
+        late = [outcomes.late(frame, worker=self._settings.name) for frame in held if frame.late]
+        if in_time:
+            self._committing.put_with_next(late)
+        elif late:
+            self._committing.put(late)
 
     def _come_back(self, taken: Taken) -> None:
         """Take a frame that was aside into one of the next batches."""
@@ -226,42 +224,11 @@ class Worker:
                     self._suspects = [image.held for image in begun.batch.images]
                     raise
                 self._memories.put_nowait(begun.batch.memory)
-                self._settle(inferred.outcomes)
+                self._committing.put(inferred.outcomes)
                 if inferred.again:
                     await self._leases.hand_back(inferred.again, counted=True, stop=stop)
         finally:
-            self._outcomes.put_nowait(None)
-
-    async def _commit(self, stop: asyncio.Event) -> None:
-        """Publish batch by batch; raises `RedisUnavailable` when told to stop while Redis is away."""
-        while (settled := await self._outcomes.get()) is not None:
-            begun_s = time.monotonic()
-            counts = await through_outages(
-                partial(self._consumer.commit, settled), what="committing results", stop=stop
-            )
-            self._leases.release(outcome.held for outcome in settled)
-            self.committed += sum(counts)
-            self._reporter.count(compress(settled, counts))
-            self._demand.committed(self._served_live(settled), time.monotonic() - begun_s)
-            for outcome in settled:
-                if outcome.result.status == "failed":
-                    held, cause = outcome.held, outcome.result.cause
-                    what = about(held.camera, held.run, held.seq)
-                    _log.warning(
-                        "%s %s failed, %s: %s", held.camera, held.id, cause, outcome.error, extra=what
-                    )
-            if not all(counts):
-                _log.info(
-                    "%d frames were committed by another worker, or are gone with Redis's memory",
-                    counts.count(False),
-                )
-
-    def _served_live(self, settled: Sequence[Outcome]) -> Iterator[Held]:
-        wishes = self._consumer.wishes
-        for outcome in settled:
-            known = wishes.get(outcome.held.camera)
-            if outcome.result.status == "ok" and known is not None and known.lane == "live":
-                yield outcome.held
+            self._committing.no_more()
 
     async def _say_goodbye(self) -> None:
         held = self._leases.held()
