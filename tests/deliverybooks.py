@@ -58,6 +58,7 @@ class Camera:
 
     newest: int = 0
     group: bool = False
+    exists: bool = False
     frames: list[Name] = field(default_factory=list)
     held: dict[Name, Holding] = field(default_factory=dict)
 

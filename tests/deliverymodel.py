@@ -40,7 +40,7 @@ class Model:
         if before and before.state != "ended":
             self._publish(camera, at.newest, before.produced, status="end", cause="next-run")
             before.state, before.fenced = "ended", True
-        at.newest, at.group = number, True
+        at.newest, at.group, at.exists = number, True, True
         self.active.add(camera)
         self.runs[camera, number] = RunBook(lane, priority=priority)
 
@@ -70,7 +70,7 @@ class Model:
             raise RunLost(camera, run, acknowledged, known)
         if not at.group:
             self._need_memory()
-            at.group = True
+            at.group = at.exists = True
         room = self.limits.live_room if book.lane == "live" else self.limits.every_frame_room
         evicted = book.lane == "live" and self._evict(camera, room)
         fits = len(at.waiting()) < room
@@ -139,6 +139,7 @@ class Model:
     ) -> list[tuple[str, Name, int]]:
         """Take up to `room` frames: camera, name, deliveries; on top of it late ones, if `all_late`."""
         self._all_late, self._again = all_late, set()
+        self._all_exist = all(self.cameras[camera].exists for camera in order)
         rank_of = dict(zip(order, ranks or [1] * len(order), strict=True))
         asking = [rank_of[camera] for camera in order if self._for_anybody(camera)]
         behind = [camera for camera in order if asking and rank_of[camera] > min(asking)]
@@ -177,7 +178,8 @@ class Model:
 
     def _take_from(self, camera: str, worker: str, most: int) -> list[tuple[str, Name, int]]:
         at = self.cameras[camera]
-        at.group = at.group or most > 0
+        if most > 0 and (at.frames or not self._all_exist):  # empty streams are not looked at, if all are there
+            at.group = at.exists = True
         returned = sorted(name for name, holding in at.held.items() if holding.owner == "returned")[:most]
         left = most - len(returned)
         fresh = []
@@ -244,6 +246,8 @@ class Model:
         if self.locked:
             return 0
         self.locked = True
+        for camera in cameras:
+            self.cameras[camera].group = self.cameras[camera].exists
         expired = [one for camera in cameras for one in self.cameras[camera].held.values() if one.expired]
         for holding in expired:
             holding.owner, holding.expired = "returned", False

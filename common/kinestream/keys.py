@@ -64,6 +64,11 @@ class Keys:
         return self._key("active")
 
     @property
+    def waiting(self) -> str:
+        """Set: cameras that may have frames; `take` looks at no others."""
+        return self._key("waiting")
+
+    @property
     def results(self) -> str:
         """Stream: one entry a record, field `result`; ids are `<commit ms>-<running number>`."""
         return self._key("results")

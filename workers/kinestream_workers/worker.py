@@ -171,7 +171,10 @@ class Worker:
     async def _prepare(self, stop: asyncio.Event) -> None:
         """Cut batches when they are due, and a memory is free to take them."""
         try:
-            while (memory := await self._memories.get()) is not None and await self._due(stop):
+            while True:
+                memory = await self._memories.get()
+                if not await self._due(stop):
+                    break
                 frames = self._batcher.pop()
                 self._demand.preparing(len(frames))
                 try:

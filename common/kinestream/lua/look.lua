@@ -4,9 +4,10 @@
 
 local active, cameras = KEYS[1], KEYS[2]
 local prefix = string.match(active, '^.*:') or ''
-local found = {}
-for _, camera in ipairs(redis.call('SMEMBERS', active)) do
-  local run = redis.call('HGET', cameras, camera) or ''
+local found, names = {}, redis.call('SMEMBERS', active)
+local runs = #names > 0 and redis.call('HMGET', cameras, unpack(names))
+for i, camera in ipairs(names) do
+  local run = runs[i] or ''
   local facts = redis.call('HMGET', prefix .. 'ledger:' .. camera .. ':' .. run, 'lane', 'priority', 'max_age_ms')
   found[#found + 1] = { camera, facts[1] or '', facts[2] or '', facts[3] or '' }
 end

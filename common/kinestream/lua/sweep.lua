@@ -34,8 +34,21 @@ local function move_expired(frames)
   end
 end
 
+-- What `take` would pass by, where somebody changed a stream past the scripts: one without its group, or with frames and
+-- not listed.
+local function mend(frames)
+  if redis.call('EXISTS', frames) == 1 then
+    create_group(frames)
+  end
+  if redis.call('XLEN', frames) > 0 then
+    local prefix, camera = string.match(frames, '^(.*:)frames:([^:]*)$')
+    redis.call('SADD', prefix .. 'waiting', camera)
+  end
+end
+
 local moved = 0
 for i = 4, #KEYS do
+  mend(KEYS[i])
   moved = moved + move_expired(KEYS[i])
   forget_workers(KEYS[i], gone_ms)
 end

@@ -16,6 +16,32 @@ if #ARGV ~= 2 and #ARGV ~= 3 + #KEYS and #ARGV ~= 3 + 2 * #KEYS then
 end
 local taken, now = {}, now_us()
 
+-- Most streams are empty most of the time, and with hundreds of them the question whether they are would cost more than
+-- the frames. So cameras with frames are listed in a set; the list may say too much, and `sweep` adds what it misses. A
+-- stream that has vanished is made again.
+local listing, listed = string.gsub(KEYS[1] or '', 'frames:[^:]*$', 'waiting'), nil
+if #KEYS > 0 and redis.call('EXISTS', unpack(KEYS)) == #KEYS then
+  listed = {}
+  for _, camera in ipairs(redis.call('SMEMBERS', listing)) do
+    listed[camera] = true
+  end
+end
+
+local function is_empty(stream)
+  local camera = string.match(KEYS[stream], '[^:]*$')
+  if listed and not listed[camera] then
+    return true
+  end
+  if redis.call('XLEN', KEYS[stream]) > 0 then
+    return false
+  end
+  if listed then
+    listed[camera] = nil
+    redis.call('SREM', listing, camera)
+  end
+  return true
+end
+
 local function keep(stream, id, deliveries, fields, late)
   local packed, offered_us = value_of(fields, late and 'if_dropped' or 'frame') or '', value_of(fields, 'offered_us') or ''
   taken[#taken + 1] = { stream - 1, id, deliveries, packed, offered_us, late and 1 or 0 }
@@ -75,6 +101,9 @@ local function take_waiting(stream, most)
 end
 
 local function take_from(stream, most)
+  if listed and is_empty(stream) then
+    return 0
+  end
   local got = take_returned(stream, most)
   if got < most then
     got = got + take_waiting(stream, most - got)
@@ -84,9 +113,12 @@ local function take_from(stream, most)
 end
 
 local function has_any(stream)
+  if is_empty(stream) then
+    return false
+  end
   local frames = KEYS[stream]
   local length = redis.call('XLEN', frames)
-  local pending = length > 0 and redis.pcall('XPENDING', frames, GROUP)
+  local pending = redis.pcall('XPENDING', frames, GROUP)
   return pending and (pending.err or pending[1] < length
     or #redis.call('XPENDING', frames, GROUP, '-', '+', 1, 'returned') > 0)
 end
