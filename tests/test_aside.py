@@ -84,7 +84,7 @@ async def test_many_large_pictures_at_once_take_nobodys_room(redis: Redis, keys:
     for seq in range(6):
         await slow.offer(large(slow, seq))
     async with working(redis, keys, ScriptedEngine(), max_batch=2) as running:
-        await wait_until(lambda: len(running.worker._aside) == 4, "all that were taken at once to be aside")
+        await wait_until(lambda: len(running.worker._aside) >= 4, "all that were taken at once to be aside")
         await offer(quick, 20)
         await wait_for_records(redis, keys, 20)
         gate.set()

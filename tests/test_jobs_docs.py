@@ -71,4 +71,4 @@ def test_the_tables_name_what_there_is() -> None:
     for state in get_args(State):
         assert f"| `{state}` |" in PAGE
     assert f"another one goes on after {LEASE_S:.0f} s" in PAGE
-    assert FLOOR_OF == 8 and "owe an eighth to those behind" in PAGE
+    assert FLOOR_OF == 8 and "at least an eighth" in PAGE
