@@ -178,7 +178,9 @@ class Model:
 
     def _take_from(self, camera: str, worker: str, most: int) -> list[tuple[str, Name, int]]:
         at = self.cameras[camera]
-        if most > 0 and (at.frames or not self._all_exist):  # empty streams are not looked at, if all are there
+        if most > 0 and (
+            at.frames or not self._all_exist
+        ):  # empty streams are not looked at, if all are there
             at.group = at.exists = True
         returned = sorted(name for name, holding in at.held.items() if holding.owner == "returned")[:most]
         left = most - len(returned)

@@ -226,3 +226,19 @@ def test_frames_that_turn_out_late_make_it_plan_with_less_and_early_ones_with_mo
         planned.append(target.decide(2, 1, second + 0.5).late_ms)
     first, less, least, more, most = planned
     assert first > less > least < more < most <= first
+
+
+def test_an_upload_may_have_what_costs_a_live_frame_little() -> None:
+    def spare(target_ms: float | None, base_ms: float, per_image_ms: float) -> int:
+        settings = WorkerSettings(max_batch=32, batch_is_fixed=False, target_p95_ms=target_ms)
+        demand = Demand(settings, lambda: 0, {n: base_ms + per_image_ms * n for n in (1, 2, 4, 8, 16, 32)})
+        demand.decide()
+        return demand.spare()
+
+    assert spare(None, 10, 5) == 1
+    assert spare(None, 20, 0.1) == 21, "21 cost a tenth more than one"
+    assert spare(60, 10, 5) == 1
+    assert 4 <= spare(60, 2, 0.7) <= 16
+    assert spare(200, 2, 0.7) > spare(60, 2, 0.7)
+    demand = Demand(WorkerSettings(max_batch=4), lambda: 0)
+    assert demand.spare() == 1, "nothing is known of the engine yet"

@@ -15,6 +15,8 @@ _LEARNING = 0.1
 _CAUTION = 2.0
 """Deviations below the mean at which a batch counts as quick: most take longer."""
 
+_HARDLY_MORE = 1.1
+
 
 class Costs:
     """Milliseconds of a batch by its size; without any measurement all is 0 until the first batch."""
@@ -40,6 +42,13 @@ class Costs:
     def quick_ms(self, size: int) -> float:
         """What a batch of this size takes at least, but for rare ones."""
         return max(0.0, self._factor - _CAUTION * self._deviation) * self._at_warm_up(size)
+
+    def as_one(self, most: int) -> int:
+        """The largest batch of up to `most` that takes hardly more than one image; 1 if that was not measured."""
+        size, most_ms = 1, _HARDLY_MORE * self.ms(1)
+        while len(self._points) > 1 and size < most and self.ms(size + 1) <= most_ms:
+            size += 1
+        return size
 
     def _at_warm_up(self, size: int) -> float:
         """On the straight line between the sizes that were measured, and on beyond the largest of them."""

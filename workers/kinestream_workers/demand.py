@@ -77,10 +77,10 @@ class Demand:
         return max(_LOOK_AGAIN_S, self._lookahead.idle_in_s(self._waiting, self._clock()))
 
     def spare(self) -> int:
-        """Frames of complete sources that are taken at once while live cameras are at work: a live frame may
-        have to wait for them. With a target, as many as it has room for.
+        """Frames of complete sources that are taken at once while live cameras are at work: those that cost
+        hardly more than one, as where a model's batch has a fixed size, or what the target has room for.
         """
-        return 1 if self.target is None else self.decision.batch
+        return max(self._costs.as_one(self.decision.batch), self.decision.spare)
 
     def took(self, seconds: float) -> None:
         """A take lasted so long."""

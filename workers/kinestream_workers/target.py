@@ -41,12 +41,14 @@ _FEW = 20
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Frames in a batch at most, how long an idle engine waits for more, and the age in milliseconds, since
-    it was offered, at which a live frame is too late to be taken; None is never.
+    it was offered, at which a live frame is too late to be taken; None is never. `spare` is how many frames
+    of uploads are taken at once while live cameras are at work.
     """
 
     batch: int
     window_ms: float
     late_ms: float | None = None
+    spare: int = 1
 
 
 class Target:
@@ -86,7 +88,10 @@ class Target:
         # With less than what a frame has to wait for anyway, next to none would be served.
         least_ms = _LEAST_WAIT * batch_ms + before_ms
         self._at_least = late_ms <= least_ms
-        return Decision(batch, self._window_ms, max(late_ms, least_ms))
+        late_ms = max(late_ms, least_ms)
+        # A live frame may have to wait for them, and then for another live frame.
+        spare = min(batch, self._batch(late_ms))
+        return Decision(batch, self._window_ms, late_ms, spare)
 
     def _batch(self, planned_ms: float) -> int:
         least, most = 1, self._largest
