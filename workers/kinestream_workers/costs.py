@@ -44,7 +44,7 @@ class Costs:
         return max(0.0, self._factor - _CAUTION * self._deviation) * self._at_warm_up(size)
 
     def as_one(self, most: int) -> int:
-        """The largest batch of up to `most` that takes hardly more than one image; 1 if that was not measured."""
+        """The largest batch of up to `most` that takes hardly more than one image; 1 if nobody measured."""
         size, most_ms = 1, _HARDLY_MORE * self.ms(1)
         while len(self._points) > 1 and size < most and self.ms(size + 1) <= most_ms:
             size += 1
