@@ -50,6 +50,10 @@ local moved = 0
 for i = 4, #KEYS do
   mend(KEYS[i])
   moved = moved + move_expired(KEYS[i])
-  forget_workers(KEYS[i], gone_ms)
+end
+-- One stream a sweep: with many workers and cameras, looking at every membership would cost more than all else here.
+if #KEYS >= 4 then
+  local turn = math.floor(now_us() / 1000 / math.max(1, tonumber(lock_ms))) % (#KEYS - 3)
+  forget_workers(KEYS[4 + turn], gone_ms)
 end
 return moved
