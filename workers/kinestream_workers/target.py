@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from kinestream_workers.costs import Costs
 
 LARGEST = 32
-"""Images of a batch that the target may choose at most: of 640 x 640 pixels, two memories take 315 MB."""
+"""Images of a batch that the target may choose at most: of 640 x 640 pixels, three memories take 472 MB."""
 
 _SHARE, _LEAST_SHARE = 0.8, 0.3
 """Of the target that is planned for: at first and at most, and at least."""
