@@ -121,6 +121,21 @@ async def test_a_lost_group_is_made_anew_and_loses_nothing(delivery: Delivery, f
     await delivery.ledger(run)
 
 
+async def test_what_take_passes_by_after_somebody_interfered_is_mended_by_the_next_sweep(
+    delivery: Delivery,
+) -> None:
+    run, empty, worker = await delivery.begin(), await delivery.begin(camera="empty"), delivery.worker()
+    await delivery.offer(run, 0)
+    assert await delivery.redis.smembers(delivery.keys.waiting) == {b"cam"}
+    await delivery.redis.srem(delivery.keys.waiting, "cam")
+    await delivery.redis.xgroup_destroy(delivery.keys.frames("empty"), GROUP)
+    assert await worker.take(["cam", "empty"], 9) == [] == await worker.wait(["cam", "empty"], 1)
+    await worker.sweep(["cam", "empty"])
+    assert seqs(await worker.take(["cam", "empty"], 9)) == [0]
+    await delivery.offer(empty, 0)
+    assert seqs(await worker.wait(["cam", "empty"], 1)) == [0]
+
+
 async def test_ids_of_results_grow_when_the_clock_is_set_back(delivery: Delivery) -> None:
     future = 1000 + 1000 * (await delivery.redis.time())[0]
     await delivery.redis.xadd(delivery.keys.results, {"result": b"?"}, id=f"{future}-41")

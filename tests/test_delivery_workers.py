@@ -85,6 +85,26 @@ async def test_take_goes_by_rank_and_leaves_a_floor_to_those_behind(delivery: De
     assert await worker.take(cameras, 1), "a room of one has no room for both, and goes to the first"
 
 
+async def test_take_asks_only_cameras_that_may_have_frames(delivery: Delivery) -> None:
+    cameras = [f"c{number}" for number in range(30)]
+    for camera in cameras:
+        run = await delivery.begin(camera=camera)
+        await delivery.offer(run, 0)
+    worker = delivery.worker()
+    await worker.commit([outcome(one) for one in await worker.take(cameras, 99)])
+    await delivery.offer(run, 1)
+
+    async def commands() -> int:
+        stats = await delivery.redis.info("commandstats")
+        return sum(stats[f"cmdstat_{name}"]["calls"] for name in ("xlen", "xpending", "xreadgroup"))
+
+    assert await worker.take(cameras[:-1], 9) == []  # sees that none of these has anything any more
+    before = await commands()
+    assert seqs(await worker.take(cameras, 9)) == [1]
+    assert await commands() - before < 10
+    assert await delivery.redis.smembers(delivery.keys.waiting) == {b"c29"}
+
+
 async def test_taken_frames_carry_their_bytes_and_how_long_they_waited(delivery: Delivery) -> None:
     run = await delivery.begin()
     await delivery.offer(run, 0)
