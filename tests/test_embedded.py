@@ -136,8 +136,8 @@ def test_looking_waits_for_a_server_that_is_starting(place: Path) -> None:
 
 
 def test_looking_gives_up_on_a_server_that_hangs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "_START_S", 0.1)
     with EmbeddedRedis() as server:
+        monkeypatch.setattr(embedded, "_START_S", 0.1)
         os.kill(server.pid, signal.SIGSTOP)
         with pytest.raises(RedisUnavailable, match=r"does not answer: see .*redis\.log"):
             find_redis_url(None)

@@ -27,6 +27,9 @@ OUTCOMES: tuple[Status, ...] = ("ok", "stale", "failed", "dropped")
 _MAX_ERROR_BYTES = 64 * 2**10
 """An error's text or traceback in a dead letter, the end of it: an exception may quote a whole frame."""
 
+_NO_GROUP_PAUSE_S = 0.1
+"""A missing group is not there again at once, and nobody should ask for it as fast as he can."""
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -115,8 +118,17 @@ class GroupConsumer:
         wishes = self.wishes.get(camera)
         return wishes.max_age_ms if wishes else None
 
-    async def take(self, cameras: Sequence[str], room: int, late_ms: float | None = None) -> list[Held]:
+    async def take(
+        self,
+        cameras: Sequence[str],
+        room: int,
+        late_ms: float | None = None,
+        *,
+        turns: Turns | None = None,
+    ) -> list[Held]:
         """Take up to `room` frames of `cameras`, in the order of their ranks and turns.
+
+        Whoever takes of some cameras apart from the others keeps `turns` of their own for these.
 
         Live frames that have waited for `late_ms` or longer are taken as well, as `late`, and take no room.
         If the reply gets lost, the frames in it wait for one lease, since nobody knows that this worker
@@ -124,7 +136,8 @@ class GroupConsumer:
         """
         if not cameras or room < 1:
             return []
-        plan = self.turns.plan(cameras, self.wishes, room)
+        turns = turns or self.turns
+        plan = turns.plan(cameras, self.wishes, room)
         order, args = plan.cameras, [self.name, room, plan.owed, *plan.ranks]
         if late_ms is not None:
             args += [f"{max(0.0, late_ms):.3f}"] * len(order)
@@ -136,16 +149,16 @@ class GroupConsumer:
             )
             for stream, entry_id, deliveries, packed, offered_us, late in taken
         ]
-        self.turns.took(plan, (frame.camera for frame in held if not frame.late))
+        turns.took(plan, (frame.camera for frame in held if not frame.late))
         return held
 
     async def wait(self, cameras: Sequence[str], wait_ms: int) -> list[Held]:
         """Block until a camera has a frame that was never taken, and take it; an empty list after `wait_ms`.
 
         When frames of several cameras have just come, one of each is taken, which may be more than there is
-        room for. The list is empty at once if a stream has vanished; the next `take` creates it again. Frames
-        that are handed back do not wake it. Never cancel this call: an entry that arrives at that instant
-        would be held by nobody until its lease ends.
+        room for. The list is empty soon if a stream has vanished, or its group; the next `take` creates the
+        one again, the next `sweep` the other. Frames that are handed back do not wake it. Never cancel this
+        call: an entry that arrives at that instant would be held by nobody until its lease ends.
         """
         if not cameras:
             await asyncio.sleep(wait_ms / 1000)
@@ -155,7 +168,10 @@ class GroupConsumer:
         try:
             reply = await self._redis.xreadgroup(GROUP, self.name, streams, count=1, block=wait_ms)
         except ResponseError as error:
-            if str(error).startswith(("NOGROUP", "UNBLOCKED")):
+            if str(error).startswith("NOGROUP"):
+                await asyncio.sleep(_NO_GROUP_PAUSE_S)
+                return []
+            if str(error).startswith("UNBLOCKED"):
                 return []
             raise
         camera_of = {self._keys.frames(camera).encode(): camera for camera in cameras}

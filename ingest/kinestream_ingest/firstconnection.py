@@ -13,10 +13,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from redis.asyncio import Redis
 
-from kinestream.camerastate import CameraState
+from kinestream.camerastate import CameraState, camera_states
 from kinestream.embedded import find_redis_url
 from kinestream.errors import Fenced, RedisUnavailable
 from kinestream.keys import Keys
@@ -95,8 +96,14 @@ async def waited_for(
         if await newest() > before:
             raise Fenced(f"{camera}: a run of this camera has begun elsewhere while it was waited for")
 
+    async def is_served() -> bool:
+        about_it = (await camera_states(redis, [camera], keys=keys)).get(camera)
+        return about_it is not None and about_it.is_told and about_it.producer != producer
+
     try:
-        async with told(state, redis, keys=keys):
+        served = await through_outages(is_served, what=f"looking after {camera}", stop=stop)
+        # Somebody's word of a camera that he does read is better than that of somebody who does not.
+        async with nullcontext() if served else told(state, redis, keys=keys):
             before = await newest()
             source = await open_until(opener, Backoff(), stop, before_try=check_not_fenced, failed=failed)
     except RedisUnavailable:

@@ -19,9 +19,6 @@ from kinestream_workers.target import Decision, Target
 MEMORIES = 3
 """One in the session, one filled, and one being filled where the engine is quicker than that."""
 
-_LOOK_AGAIN_S = 0.002
-"""When the engine takes longer than it should."""
-
 
 class Demand:
     """The demand of one worker; `decision` is what holds just now, `target` None if it was given none."""
@@ -74,7 +71,7 @@ class Demand:
         """Seconds until the engine has nothing to do, as it seems; 0 is now, and for certain."""
         if not self._waiting:
             return 0.0
-        return max(_LOOK_AGAIN_S, self._lookahead.idle_in_s(self._waiting, self._clock()))
+        return max(1e-3, self._lookahead.idle_in_s(self._waiting, self._clock()))
 
     def spare(self) -> int:
         """Frames of complete sources that are taken at once while live cameras are at work: those that cost

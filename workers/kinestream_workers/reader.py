@@ -6,7 +6,6 @@ Not for: what is inside them.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Sequence, Set
 from functools import partial
@@ -25,6 +24,9 @@ two.
 
 _NO_CAMERA_PAUSE_S = 0.25
 """Between two looks for a camera to take from, when there is nothing to block on."""
+
+_LOOK_S, _LONGEST_LOOK_S = 0.005, 0.02
+"""Between two looks for live frames while the engine works on an upload's; its end is not missed."""
 
 
 class Wanted(Protocol):
@@ -99,10 +101,10 @@ class Reader:
         if not cameras:
             await asyncio.sleep(_NO_CAMERA_PAUSE_S)
             return []
-        wishes, now_s = self._consumer.wishes, time.monotonic()
-        first, behind = self._giveway.split(cameras, wishes, now_s)
+        wishes = self._consumer.wishes
+        first, behind = self._giveway.split(cameras, wishes, time.monotonic())
         held = await self._take(first, behind, room, late_ms)
-        self._giveway.took(held, wishes, now_s)
+        self._giveway.took(held, wishes, time.monotonic())
         return held
 
     async def _take(
@@ -112,18 +114,23 @@ class Reader:
 
         A plain take first: it alone is fair among the cameras, and the only one that sees returned frames.
         """
-        take, wait = self._consumer.take, self._consumer.wait
-        if behind and self._giveway.owed() and (held := await take(behind, 1)):
+        take, turns = self._consumer.take, self._giveway.turns
+        if behind and self._giveway.owed() and (held := await take(behind, 1, turns=turns)):
             return held
-        begun_s = time.monotonic()
-        held = await take(first, room, late_ms)
-        self._wanted.took(time.monotonic() - begun_s)
+        held = []
+        if first:
+            begun_s = time.monotonic()
+            held = await take(first, room, late_ms)
+            self._wanted.took(time.monotonic() - begun_s)
         if behind and not held:
-            idle_in_ms = math.ceil(1000 * self._wanted.idle_in_s())
-            if idle_in_ms > 0:
-                return await wait(first, min(BLOCK_MS, idle_in_ms))
-            held = await take(behind, min(room, self._wanted.spare()))
-        return held or await wait([*first, *behind], BLOCK_MS)
+            idle_in_s = self._wanted.idle_in_s()
+            if idle_in_s > 0:
+                # Not a blocking read: Redis ends those that are over as late as 0.1 s after that.
+                self._room_changed.clear()
+                await happened(self._room_changed, min(max(_LOOK_S, idle_in_s / 2), _LONGEST_LOOK_S))
+                return []
+            held = await take(behind, min(room, self._wanted.spare()), turns=turns)
+        return held or await self._consumer.wait([*first, *behind], BLOCK_MS)
 
     async def _look_for_cameras(self) -> None:
         if self._cameras and time.monotonic() - self._cameras_read_s < _CAMERAS_MAX_AGE_S:

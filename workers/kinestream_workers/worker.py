@@ -149,6 +149,8 @@ class Worker:
         return sum(not frame.late for frame in self._leases.held()) - len(self._aside)
 
     def _receive(self, held: Sequence[Held]) -> None:
+        if not held:
+            return
         now_s = time.monotonic()
         self._leases.add(held)
         in_time = [frame for frame in held if not frame.late]

@@ -96,7 +96,7 @@ end
 if fits then
   redis.call('XADD', frames, run .. '-' .. seq_text, 'frame', frame, 'if_dropped', if_dropped,
     'offered_us', as_text(now_us()))
-  redis.call('SADD', string.match(cameras, '^.*:') .. 'waiting', camera)
+  redis.call('SADD', (string.match(cameras, '^.*:') or '') .. 'waiting', camera)
 else
   publish(results, if_dropped) -- what may not give way leaves no room for even this one
   count(ledger, 'dropped', 'no-room', 1)

@@ -166,7 +166,7 @@ local function leave_if_over(cameras, active, frames, ledger, camera, keep_s)
   local state = newest and redis.call('HGET', ledger_of(ledger, newest), 'state')
   if state ~= 'open' and state ~= 'closing' then
     redis.call('SREM', active, camera)
-    redis.call('SREM', string.match(active, '^.*:') .. 'waiting', camera)
+    redis.call('SREM', (string.match(active, '^.*:') or '') .. 'waiting', camera)
     redis.call('EXPIRE', frames, keep_s)
     forget_workers(frames, -1)
   end

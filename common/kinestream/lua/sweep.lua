@@ -37,7 +37,8 @@ end
 -- What `take` would pass by, where somebody changed a stream past the scripts: one without its group, or with frames and
 -- not listed.
 local function mend(frames)
-  if redis.call('EXISTS', frames) == 1 then
+  local pending = redis.pcall('XPENDING', frames, GROUP)
+  if pending.err and redis.call('EXISTS', frames) == 1 then
     create_group(frames)
   end
   if redis.call('XLEN', frames) > 0 then
