@@ -59,7 +59,7 @@ def running(
     try:
         for name, command in words.items():
             with (folder / f"{name}.txt").open("wb") as output:
-                niceness = ["nice", "-n", "10"] if name == UPLOAD else []  # as `kinestream jobs` reads
+                niceness = ["nice", "-n", "5"] if name == UPLOAD else []  # as `kinestream jobs` reads
                 whole = [*niceness, *KINESTREAM, *command, "--redis", url]
                 started[name] = subprocess.Popen(whole, stdout=output, stderr=output)
         yield started

@@ -34,9 +34,6 @@ from kinestream.redisurl import safe_url
 GRACE_S = 10.0
 """From SIGTERM to SIGKILL: a worker finishes its batch, a recorder closes its file."""
 
-_NICE = 10
-"""Where cores are scarce, who is nice gets a tenth of what another gets."""
-
 _TETHER = Path(__file__).with_name("tether.py")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _log = logging.getLogger(__name__)
@@ -82,14 +79,15 @@ def capture_signals() -> Iterator[asyncio.Event]:
             signal.signal(number, before[number])
 
 
-def be_nice() -> None:
-    """Let others have the cores first: the calling thread on Linux, and threads and children that it starts.
+def be_nice(niceness: int, pid: int = 0) -> None:
+    """Let others have the cores first, on Linux: the calling thread, or a process that was just started.
 
-    On other systems a thread has no priority of its own, and nothing happens.
+    Where cores are scarce, 5 gets a third of what others get, 10 a tenth. Threads and children that are
+    started later inherit it. On other systems a thread has no priority of its own, and nothing happens.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+            os.setpriority(os.PRIO_PROCESS, pid or threading.get_native_id(), niceness)
 
 
 def spawn(command: Sequence[str], **popen: Any) -> subprocess.Popen[bytes]:

@@ -36,7 +36,7 @@ class Aside:
         self._waiting: asyncio.Queue[Taken] = asyncio.Queue()
         self._cameras: Counter[str] = Counter()
         self._in_a_batch = asyncio.Event()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="aside", initializer=be_nice)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="aside", initializer=be_nice, initargs=(10,))
 
     def __len__(self) -> int:
         """How many frames are aside, the one that waits for its batch included."""

@@ -70,9 +70,7 @@ def jobs(
     """
     from kinestream.embedded import find_redis_url
     from kinestream.jobs.folders import Folders
-    from kinestream.processes import be_nice
 
-    be_nice()  # who reads a whole video must not keep a live camera's frames from being encoded
     folders = Folders(videos.absolute(), outputs.absolute())
     folders.prepare()
     work = _jobs(find_redis_url(redis_url), folders, frozenset(hosts), max_jobs, _seconds(keep))

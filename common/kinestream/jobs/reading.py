@@ -17,12 +17,15 @@ from kinestream.errors import KinestreamError, UsageError
 from kinestream.jobs.store import JobRecord
 from kinestream.keys import Keys
 from kinestream.logs import about
-from kinestream.processes import Child, start_child
+from kinestream.processes import Child, be_nice, start_child
 from kinestream.redis import through_outages
 from kinestream.run import run_of_token
 
 _DEATHS = 3
 """Ends of `kinestream ingest` by a signal: once is bad luck, again and again has a reason."""
+
+_NICENESS = 5
+"""Who reads a whole video, as fast as it can, shall not keep a live camera's frames from being encoded."""
 
 _LOOK_S = 0.2
 
@@ -80,6 +83,7 @@ class Reading:
             _log.info("%s", line, extra=about(self._job.id))
 
         child = start_child(words, name=self._job.id, say=say, environment={REDIS_URL_VARIABLE: self._url})
+        be_nice(_NICENESS, child.pid)
         try:
             return await ended(child)
         finally:
