@@ -80,16 +80,16 @@ async def test_a_frame_ages_while_its_reader_is_frozen_in_a_blocked_read(
     async with connect(redis_url) as other:
         reader = GroupConsumer(other, "reader", keys=keys)
         await reader.wait(["left"], 1)  # it has a connection now
-        reading = asyncio.create_task(reader.wait(["left"], 200))
+        reading = asyncio.create_task(reader.wait(["left"], 800))
 
         async def blocked() -> bool:
             return bool((await redis.info("clients"))["blocked_clients"])
 
         await wait_until(blocked, "the reader to block")
         await run.offer(frame(run, 0))
-        time.sleep(0.6)  # noqa: ASYNC251  # all of this process, as if it were frozen
+        time.sleep(1.2)  # noqa: ASYNC251  # all of this process, as if it were frozen
         [held] = await reading
-    assert held.age_ms() >= 350, "it came within the 200 ms that the read blocked, or it would not have come"
+    assert held.age_ms() >= 350, "it came within the 800 ms that the read blocked, or it would not have come"
 
 
 async def test_a_frame_ages_while_the_reply_that_brings_it_is_not_read(redis: Redis, keys: Keys) -> None:
