@@ -112,14 +112,32 @@ async def test_two_models_are_refused_also_across_a_takeover(
             await collect(redis, run.camera, run.number, lines, keys=keys)
 
 
-async def test_what_was_trimmed_or_ended_by_a_newer_run_is_incomplete(
-    redis: Redis, keys: Keys, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("left", [5, 0], ids=["some", "none, and nothing comes any more"])
+async def test_what_was_trimmed_is_incomplete(redis: Redis, keys: Keys, tmp_path: Path, left: int) -> None:
     start = Place(await current_cursor(redis, order=True, keys=keys))
     run = await analysed(redis, keys)
-    await redis.xtrim(keys.results, maxlen=5, approximate=False)
+    await redis.xtrim(keys.results, maxlen=left, approximate=False)
     with (tmp_path / "lines").open("w+b") as file, pytest.raises(Incomplete, match="missing: trimmed"):
-        await collect(redis, run.camera, run.number, Lines(file, start), keys=keys)
+        await asyncio.wait_for(collect(redis, run.camera, run.number, Lines(file, start), keys=keys), 10)
+
+
+async def test_frames_of_an_attempt_before_that_come_late_hold_nothing_up(
+    redis: Redis, keys: Keys, tmp_path: Path
+) -> None:
+    """A worker had them when it failed: they are after the cursor, and the end of their run is not."""
+    failed = await Run.begin(redis, "jump-1", lane="every-frame", keys=keys)
+    for seq in range(3):
+        await failed.offer(frames.frame(failed, seq))
+    slow = GroupConsumer(redis, "slow", keys=keys)
+    held = await slow.take(["jump-1"], 3)
+    await failed.finish(cause="job-failed")
+    start = Place(await current_cursor(redis, order=True, keys=keys))
+    facts = {"camera": "jump-1", "run": failed.number, "status": "ok", "model": "other", "skeleton": "none"}
+    for frame in held[1:]:
+        await slow.commit([Outcome(frame, PoseResult(seq=frame.seq, **facts))])
+    run = await analysed(redis, keys)
+    lines, is_over = await lines_from(redis, keys, run, tmp_path / "lines", start, until=FRAMES + 1)
+    assert is_over and lines.frames == FRAMES and lines.models == {"m"}
 
 
 def test_the_rate_falls_in_silence() -> None:
@@ -130,13 +148,3 @@ def test_the_rate_falls_in_silence() -> None:
     for second in range(7, 20):
         last = rate.at(float(second), 20)
     assert last == 0.0
-
-
-async def test_what_was_trimmed_is_noticed_though_nothing_comes_any_more(
-    redis: Redis, keys: Keys, tmp_path: Path
-) -> None:
-    place = Place(await current_cursor(redis, order=True, keys=keys))
-    run = await analysed(redis, keys)
-    await redis.xtrim(keys.results, maxlen=0, approximate=False)
-    with (tmp_path / "lines").open("wb") as file, pytest.raises(Incomplete, match="trimmed"):
-        await asyncio.wait_for(collect(redis, run.camera, run.number, Lines(file, place), keys=keys), 10)

@@ -128,7 +128,6 @@ def test_a_file_of_elsewhere_is_not_read(stage: Yard, tmp_path: Path) -> None:
         assert record.state == "failed" and "is not in the folder of videos" in record.error
 
 
-@pytest.mark.xfail(strict=False, reason="the retry hangs about once in seven times; not understood yet")
 def test_a_video_that_is_changed_while_it_is_read(
     nothing_left: Callable[[], list[int]], tmp_path: Path, own_server: Callable[..., Server]
 ) -> None:

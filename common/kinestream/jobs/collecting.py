@@ -13,16 +13,16 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from redis.asyncio import Redis
 
-from kinestream.cursor import Cursor
+from kinestream.cursor import Cursor, Position
 from kinestream.errors import KinestreamError
 from kinestream.keys import Keys
-from kinestream.messages import ANY_CAMERA, PoseResult
+from kinestream.messages import PoseResult
 from kinestream.resultreader import cursor_at_beginning
 from kinestream.subscriber import subscribe
 
@@ -103,11 +103,10 @@ async def collect(redis: Redis, camera: str, run: int, lines: Lines, *, keys: Ke
     Raises `Incomplete` if records were trimmed before they were read, `OSError` if lines cannot be written.
     """
     await _check_kept(redis, run, lines.place.cursor, keys)
-    results = subscribe(redis, [camera], start=lines.place.cursor, order=True, wait_s=PATIENCE_S, keys=keys)
+    start = str(_at_run(Cursor.parse(lines.place.cursor), camera, run))
+    results = subscribe(redis, [camera], start=start, order=True, wait_s=PATIENCE_S, keys=keys)
     async with aclosing(results):
         async for result in results:
-            if result.camera != ANY_CAMERA and result.run < run:
-                continue  # an earlier attempt, which has ended
             if result.status == "missing" or result.run > run:
                 raise Incomplete(f"results of run {run} are missing: {result.cause or 'a newer run began'}")
             if result.status == "end":
@@ -115,6 +114,18 @@ async def collect(redis: Redis, camera: str, run: int, lines: Lines, *, keys: Ke
                 return result.cause
             lines.add(result)
     raise Incomplete("the results ended")
+
+
+def _at_run(cursor: Cursor, camera: str, run: int) -> Cursor:
+    """The same cursor, and no word of earlier runs of this camera.
+
+    Frames of an attempt that failed may be finished after the next one has begun; in the order of frames, its
+    run would wait for the end of theirs, which was before the cursor.
+    """
+    position = cursor.positions.get(camera)
+    if position is not None and position.run >= run:
+        return cursor
+    return replace(cursor, positions={**cursor.positions, camera: Position(run, 0)})
 
 
 async def _check_kept(redis: Redis, run: int, cursor: str, keys: Keys) -> None:

@@ -79,7 +79,7 @@ def _usual_camera(text: str) -> str:
             return parse_address(take_options(text)[0]).camera
         case "faulty":
             return _usual_camera(text.partition("source=")[2])
-        case other:  # none of these is away
+        case other:  # these are there or not; only `faulty://` can make one of them away
             return other
 
 
