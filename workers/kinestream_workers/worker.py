@@ -118,9 +118,10 @@ class Worker:
                 self._prepare(ending),
                 self._infer(ending),
                 self._conclude(ending),
-                self._committing.run(ending),
             )
         ]
+        committing = asyncio.create_task(self._committing.run(ending))
+        stages.append(committing)
         upkeep = [
             asyncio.create_task(self._leases.keep()),
             asyncio.create_task(self._reporter.keep()),
@@ -137,7 +138,8 @@ class Worker:
         finally:
             end()
             # The reader looks at the event by itself: a blocked read that is cancelled would strand a frame.
-            await asyncio.wait({reading}, timeout=2 * BLOCK_MS / 1000)
+            # What was inferred before another stage failed is committed, not done again by somebody else.
+            await asyncio.wait({reading, committing}, timeout=2 * BLOCK_MS / 1000)
             await cancel(told, reading, *stages, *upkeep)  # all: several may have failed at once
             await self._say_goodbye()
             self._aside.close()
