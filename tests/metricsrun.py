@@ -67,6 +67,10 @@ def play(url: str, folder: Path) -> Scraped:
                 lambda: exporter.scrape().says("kinestream_camera_waiting_frames", ROOM, camera="hall"),
                 "the exporter sees it",
             )
+            exporter.command.wait_until(
+                lambda: exporter.scrape().sum("kinestream_camera_fps", camera="hall") > 0,
+                "the camera's producer has told how it is",
+            )
             full = {"metrics": exporter.scrape(), "ingest": ingest.scrape()}
             words = ["worker", "--model", "testcard", "--threads", "1", "--redis", url]
             with (

@@ -111,7 +111,7 @@ async def test_everything_comes_up_and_outlives_the_server(server: Server, conta
     assert ingest.wait() == 0
     sums = [line for line in ingest.lines if " produced = " in line]
     assert sums, ingest.said
-    assert all(line.endswith(" + 0 in flight (balanced)") for line in sums), sums
+    assert all(" + 0 in flight (balanced" in line for line in sums), sums
     watch.wait_to_say('"status": "end"', times=len(sums))
     for process in (*workers, watch):
         process.signal(signal.SIGTERM)

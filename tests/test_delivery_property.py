@@ -248,7 +248,7 @@ def test_any_interleaving_agrees_with_the_model(
             run_state_machine_as_test(
                 lambda: Pipeline(runner, delivery, faults),
                 settings=settings(
-                    max_examples=30 * TIMES,
+                    max_examples=15 * TIMES,
                     stateful_step_count=100,
                     deadline=None,
                     suppress_health_check=[*HealthCheck],

@@ -21,7 +21,7 @@ from pipeline import TIMEOUT_S, Command, counts, records_of, run, seqs
 
 pytestmark = pytest.mark.timeout(3 * TIMEOUT_S)
 
-ENDLESS = "testcard://?athletes=2&fps=10&size=640x360&loop=1"
+ENDLESS = "testcard://?athletes=2&fps=5&size=640x360&loop=1"
 
 FRAMES, FPS = 30, 15
 

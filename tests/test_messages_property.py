@@ -17,7 +17,7 @@ from kinestream.messages import ANY_CAMERA, LANES, STATUSES, Frame, Person, Pose
 from kinestream.skeletons import SKELETONS
 from samples import frame, result
 
-many = settings(max_examples=300, deadline=None)
+many = settings(max_examples=100, deadline=None)
 
 BOTH = pytest.mark.parametrize("message", [Frame, PoseResult])
 
