@@ -174,7 +174,7 @@ _BOX = st.tuples(_CORNER, _CORNER, st.integers(-1, 12), st.integers(-1, 12))
 _SCORE = st.sampled_from([0.0, 0.3, 0.7, 0.70001, 0.8, 0.8, 0.9, 0.95, 1.0])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(_BOX, _SCORE), max_size=40))
 def test_suppression_keeps_what_rtmlib_keeps(candidates: list[tuple[tuple[float, ...], float]]) -> None:
     """Ties, duplicates, boxes without area or inside out, no numbers at all: same boxes, same order."""

@@ -51,12 +51,12 @@ async def call(redis: Redis, name: str, right: Call) -> Any:
 
 
 @pytest.fixture
-async def delivery(every_redis: Redis, keys: Keys) -> Delivery:
+async def delivery(redis: Redis, keys: Keys) -> Delivery:
     """A camera with an open run of two frames, all of it done with the calls that are spoilt below."""
-    assert await call(every_redis, "begin", begin(keys)) == b"ok"
+    assert await call(redis, "begin", begin(keys)) == b"ok"
     for seq in (0, 1):
-        assert await call(every_redis, "offer", offer(keys, str(seq))) == [b"ok", seq + 1]
-    return Delivery(every_redis, keys)
+        assert await call(redis, "offer", offer(keys, str(seq))) == [b"ok", seq + 1]
+    return Delivery(redis, keys)
 
 
 async def refused(delivery: Delivery, name: str, wrong: Call) -> str:
@@ -159,11 +159,11 @@ async def test_an_unknown_camera_is_told_so(delivery: Delivery) -> None:
 
 
 @pytest.mark.parametrize("count", [11, 13])
-async def test_a_begin_without_wishes_is_taken(every_redis: Redis, keys: Keys, count: int) -> None:
+async def test_a_begin_without_wishes_is_taken(redis: Redis, keys: Keys, count: int) -> None:
     names, arguments = begin(keys)
     arguments[11:] = ["", ""]
-    assert await call(every_redis, "begin", (names, arguments[:count])) == b"ok"
-    ledger = await read_ledger(every_redis, "cam", int(RUN), keys=keys)
+    assert await call(redis, "begin", (names, arguments[:count])) == b"ok"
+    ledger = await read_ledger(redis, "cam", int(RUN), keys=keys)
     assert ledger is not None and (ledger.priority, ledger.max_age_ms) == (0, None)
 
 
@@ -274,13 +274,13 @@ async def test_commit_takes_a_whole_batch_or_nothing(delivery: Delivery) -> None
 
 
 async def test_words_that_are_no_text_do_not_break_the_readers_of_the_ledger(
-    every_redis: Redis, keys: Keys
+    redis: Redis, keys: Keys
 ) -> None:
     """A token of random bytes is a likely choice of a maker who was told to take a random one."""
     names, arguments = begin(keys)
     arguments[6], arguments[8] = b"\xff\x00\xfe", b"camera \xff"
-    assert await call(every_redis, "begin", (names, arguments)) == b"ok"
-    ledger = await read_ledger(every_redis, "cam", int(RUN), keys=keys)
+    assert await call(redis, "begin", (names, arguments)) == b"ok"
+    ledger = await read_ledger(redis, "cam", int(RUN), keys=keys)
     assert ledger is not None and ledger.source == "camera \ufffd"
-    next_run = await Run.begin(every_redis, "cam", lane="live", keys=keys)
+    next_run = await Run.begin(redis, "cam", lane="live", keys=keys)
     assert next_run.number > int(RUN)
