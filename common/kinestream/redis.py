@@ -2,8 +2,8 @@
 
 redis-py changes its defaults between versions, so whatever matters here is set here.
 
-Not for: URLs (see `redisurl.py`), finding or starting a server (see `embedded.py`), nor for what is stored in
-it (see `delivery.py`).
+Not for: URLs (see `redisurl.py`), how a connection sends (see `cancellable.py`), finding or starting a server
+(see `embedded.py`), nor for what is stored in it (see `delivery.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import EqualJitterBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
 
+from kinestream.cancellable import cancellable
 from kinestream.errors import RedisUnavailable
 from kinestream.redisurl import check_url, safe_url
 
@@ -58,56 +59,6 @@ _AWAY_CODES = re.compile(r"(?:^|: -)(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRY
 
 T = TypeVar("T")
 
-
-class _Cancellable(redis.asyncio.connection.AbstractConnection):
-    """A connection whose user can be cancelled at any time.
-
-    redis-py 5.3 may lose a cancellation, and whoever was cancelled goes on for ever: where it looks for a
-    reply that nobody asked for, by reading with a timeout of 0 before each command, and where it sends within
-    `asyncio.wait_for`, before Python 3.12. Both are slow, too. Here neither happens.
-    """
-
-    async def can_read_destructive(self) -> bool:
-        """Whether there is a reply that nobody asked for; raises redis-py's error if the server has gone."""
-        stream: Any = self._reader
-        if stream._buffer or stream.at_eof():
-            return bool(await super().can_read_destructive())  # type: ignore[no-untyped-call]  # at once
-        return False
-
-    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        """Send a command, within `socket_timeout`; raises redis-py's errors."""
-        if not self.is_connected:
-            await self.connect()  # type: ignore[no-untyped-call]
-        elif check_health:
-            await self.check_health()  # type: ignore[no-untyped-call]
-        limit_s, self.socket_timeout = self.socket_timeout, None  # without a limit, there is no `wait_for`
-        try:
-            async with asyncio.timeout(limit_s):
-                await super().send_packed_command(command, check_health=False)
-        except TimeoutError:
-            raise redis.exceptions.TimeoutError("Timeout writing to socket") from None
-        finally:
-            self.socket_timeout = limit_s
-
-
-class _Connection(_Cancellable, redis.asyncio.Connection):
-    pass
-
-
-class _SSLConnection(_Cancellable, redis.asyncio.SSLConnection):
-    pass
-
-
-class _UnixDomainSocketConnection(_Cancellable, redis.asyncio.UnixDomainSocketConnection):
-    pass
-
-
-_CANCELLABLE = {
-    redis.asyncio.Connection: _Connection,
-    redis.asyncio.SSLConnection: _SSLConnection,
-    redis.asyncio.UnixDomainSocketConnection: _UnixDomainSocketConnection,
-}
-
 _log = logging.getLogger(__name__)
 
 
@@ -131,7 +82,7 @@ def connect(url: str, *, blocking_ms: int = BLOCK_MS) -> redis.asyncio.Redis:
         redis_connect_func=_greet,
     )
     pool = client.connection_pool
-    pool.connection_class = _CANCELLABLE[pool.connection_class]
+    pool.connection_class = cancellable(pool.connection_class)
     return client
 
 

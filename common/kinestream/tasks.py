@@ -12,7 +12,7 @@ _AGAIN_S = 0.25
 async def cancel(*tasks: asyncio.Future[Any]) -> None:
     """Cancel tasks and wait until they have ended; their errors are not raised.
 
-    Before Python 3.12 a cancellation may be swallowed where redis-py waits, so it is sent again.
+    Before Python 3.12 `asyncio.wait_for` may swallow a cancellation, so it is sent again.
     """
     while running := [task for task in tasks if not task.done()]:
         for task in running:

@@ -104,7 +104,7 @@ async def shown_progress(producer: Shown, redis: Redis, *, keys: Keys | None = N
         try:
             yield
         finally:
-            done.set()  # before Python 3.12, a cancellation may be swallowed where redis-py waits
+            done.set()  # a client of somebody else's may swallow the cancellation, before Python 3.12
             showing.cancel()
             await asyncio.wait([showing], timeout=_PATIENCE_S)
 

@@ -112,16 +112,9 @@ class Worker:
 
         told = asyncio.create_task(stop.wait())
         reading = asyncio.create_task(self._reader.run(ending))
-        stages = [
-            asyncio.create_task(stage)
-            for stage in (
-                self._prepare(ending),
-                self._infer(ending),
-                self._conclude(ending),
-            )
-        ]
         committing = asyncio.create_task(self._committing.run(ending))
-        stages.append(committing)
+        before = (self._prepare(ending), self._infer(ending), self._conclude(ending))
+        stages = [*(asyncio.create_task(stage) for stage in before), committing]
         upkeep = [
             asyncio.create_task(self._leases.keep()),
             asyncio.create_task(self._reporter.keep()),

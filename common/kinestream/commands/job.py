@@ -225,7 +225,7 @@ async def _watch(url: str, job_id: str) -> JobRecord:
 
     columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
     progress = Progress(*columns, TextColumn("{task.fields[how]}"), console=Console(stderr=True))
-    # Signals set an event: before Python 3.12 redis-py may swallow the cancellation that Ctrl-C would be.
+    # Signals set an event, so that no call to Redis is cancelled midway.
     with capture_signals() as stop:
         async with connect(url) as redis:
             watched = await find_job(redis, job_id)
