@@ -126,6 +126,8 @@ async def test_a_rolling_restart_under_load_counts_no_attempt(tmp_path: Path, ow
         offering = [asyncio.create_task(offer_until(stop, redis, name)) for name in ("one", "two")]
         current = [worker(0), worker(1)]
         try:
+            for first in current:
+                await asyncio.to_thread(first.wait_to_say, "ms a batch")
             for number in range(2, 5):
                 new = worker(number)
                 await asyncio.to_thread(new.wait_to_say, "ms a batch")
