@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis.asyncio import Redis
 
 from kinestream.cursor import Cursor, EntryId
 from kinestream.keys import Keys
@@ -37,14 +38,15 @@ class Stream:
         self.kept = 0
         self._chunk = chunk
 
-    async def xread(self, streams: dict[str, str], *, count: int, block: int | None) -> list[Any]:
-        """The next entries, at most `chunk` of them."""
-        (after,) = map(EntryId.parse, streams.values())
+    async def command(self, *words: Any) -> list[Any]:
+        """The reply to XREAD: the next entries, at most `chunk` of them."""
+        assert words[:2] == ("XREAD", "COUNT")
+        count, after = words[2], EntryId.parse(words[-1])
         there = [(entry, packed) for entry, packed in self.entries[self.kept :] if entry > after]
         if not there:
             raise EndOfStreamError
         there = there[: min(count, self._chunk)]
-        return [[b"results", [(str(entry).encode(), {b"result": packed}) for entry, packed in there]]]
+        return [[b"results", [[str(entry).encode(), [b"result", packed]] for entry, packed in there]]]
 
 
 def stream_of(*items: PoseResult | bytes | int, step_ms: int = 10) -> Stream:
@@ -58,6 +60,13 @@ def stream_of(*items: PoseResult | bytes | int, step_ms: int = 10) -> Stream:
             entries.append((entry, item if isinstance(item, bytes) else item.pack()))
             entry = EntryId(entry.ms + step_ms, entry.number + 1)
     return Stream(entries)
+
+
+def reader_of(stream: Stream, following: EntryId) -> ResultReader:
+    """One that reads this stream in place of Redis."""
+    reader = ResultReader(Redis(), Keys(), following)
+    reader._blocking = stream  # type: ignore[assignment]
+    return reader
 
 
 async def by_frame(
@@ -75,7 +84,7 @@ async def by_frame(
         since_ms=here.since_ms,
         positions=here.positions,
     )
-    reader = ResultReader(stream, Keys(), here.following)  # type: ignore[arg-type]
+    reader = reader_of(stream, here.following)
     results: list[PoseResult] = []
     with pytest.raises(EndOfStreamError):
         async for result in in_order_of_frames(
@@ -87,7 +96,7 @@ async def by_frame(
 
 async def by_commit(stream: Stream, cursor: str = "c1~0~0", cameras: Cameras = None) -> list[PoseResult]:
     """All that a subscriber gets until the stream is read."""
-    reader = ResultReader(stream, Keys(), Cursor.parse(cursor).following)  # type: ignore[arg-type]
+    reader = reader_of(stream, Cursor.parse(cursor).following)
     results: list[PoseResult] = []
     with pytest.raises(EndOfStreamError):
         async for result in in_order_of_commit(reader, cameras):
@@ -234,7 +243,7 @@ async def test_of_what_is_there_the_latest_shows_the_newest_pose() -> None:
         record(1, camera="b"),
         end(2, camera="b"),
     )
-    reader = ResultReader(stream, Keys(), EntryId(0, 0))  # type: ignore[arg-type]
+    reader = reader_of(stream, EntryId(0, 0))
     shown = latest(reader, None)
     assert names([await anext(shown)]) == [("a", 1, 3, 3, "ok")]
     await shown.aclose()

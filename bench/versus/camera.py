@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from load import SIZE, answer, read_jpegs
+from load import SIZE, answer, punctual_loop, read_jpegs
 
 from kinestream.messages import Frame, Lane
 from kinestream.redis import connect
@@ -90,7 +90,7 @@ async def opened(client: Any, jpegs: list[bytes]) -> Cameras:
 
 def main() -> None:
     url, folder = sys.argv[1:]
-    with asyncio.Runner() as loop:
+    with asyncio.Runner(loop_factory=punctual_loop) as loop:
         client = connect(url)
         cameras = loop.run(opened(client, read_jpegs(folder)))
         answer(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
-from load import answer_with, read_jpegs
+from load import answer_with, punctual_loop, read_jpegs
 from oneimage import decode, one_by_one
 
 CLIENTS = 4
@@ -76,7 +76,10 @@ def main() -> None:
         serve(*sys.argv[2:])
         return
     model, folder = sys.argv[1:]
-    with tempfile.TemporaryDirectory(prefix="ks-guide-") as place, asyncio.Runner() as loop:
+    with (
+        tempfile.TemporaryDirectory(prefix="ks-guide-") as place,
+        asyncio.Runner(loop_factory=punctual_loop) as loop,
+    ):
         socket = Path(place) / "socket"
         server = subprocess.Popen([sys.executable, __file__, "serve", model, str(socket)])
         try:

@@ -16,7 +16,7 @@ import sys
 from typing import Any
 
 import msgpack
-from load import answer_with, read_jpegs
+from load import answer_with, punctual_loop, read_jpegs
 from oneimage import decode, one_by_one
 from redis.asyncio import ConnectionPool
 
@@ -68,7 +68,7 @@ def main() -> None:
     from kinestream.embedded import EmbeddedRedis
 
     model, folder = sys.argv[1:]
-    with EmbeddedRedis(private=True) as server, asyncio.Runner() as loop:
+    with EmbeddedRedis(private=True) as server, asyncio.Runner(loop_factory=punctual_loop) as loop:
         command = [sys.executable, __file__, "work", model, server.url]
         worker = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:

@@ -46,6 +46,7 @@ is away (`redis.py`).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -54,7 +55,9 @@ from importlib.resources import files
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
+
+from kinestream.pipelined import pipelined
 
 SCRIPTS = (
     "begin",
@@ -118,6 +121,11 @@ def script_source(name: str) -> str:
     return (folder / "results.lua").read_text() + (folder / f"{name}.lua").read_text()
 
 
+@cache
+def _sha(name: str) -> str:
+    return hashlib.sha1(script_source(name).encode(), usedforsecurity=False).hexdigest()
+
+
 def untyped(redis: Redis) -> Any:
     """The same client: redis-py 5 types many async replies as "awaitable or not", which cannot be awaited."""
     return redis
@@ -140,9 +148,12 @@ class Scripts:
     """Calls the scripts by name on one client; the server gets a script once, and its hash from then on."""
 
     def __init__(self, redis: Redis) -> None:
-        self._scripts = {name: redis.register_script(script_source(name)) for name in SCRIPTS}
+        self._command = pipelined(redis).command
 
     async def call(self, name: str, keys: list[str], args: list[Any]) -> Any:
         """Run one script and return its reply; raises redis's own errors (see `memory_errors`)."""
         with memory_errors():
-            return await self._scripts[name](keys=keys, args=args)
+            try:
+                return await self._command("EVALSHA", _sha(name), len(keys), *keys, *args)
+            except NoScriptError:
+                return await self._command("EVAL", script_source(name), len(keys), *keys, *args)

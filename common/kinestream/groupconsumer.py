@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -18,6 +17,7 @@ from redis.exceptions import ResponseError
 from kinestream.delivery import Limits, Scripts
 from kinestream.keys import GROUP, RETURNED, Keys
 from kinestream.messages import PoseResult, Status
+from kinestream.pipelined import Pipelined, value_of
 from kinestream.turns import Turns, Wishes, read_wishes
 from kinestream.workerreports import WorkerReport, publish_report, withdraw_report
 
@@ -104,6 +104,7 @@ class GroupConsumer:
         self._redis = redis
         self._keys = keys or Keys()
         self._scripts = Scripts(redis)
+        self._blocking = Pipelined(redis)
         self.wishes: Mapping[str, Wishes] = {}
         self.turns = Turns()
 
@@ -163,10 +164,13 @@ class GroupConsumer:
         if not cameras:
             await asyncio.sleep(wait_ms / 1000)
             return []
-        streams: dict[Any, Any] = {self._keys.frames(camera): ">" for camera in cameras}
+        streams = [self._keys.frames(camera) for camera in cameras]
         until_s = time.monotonic() + wait_ms / 1000
+        how = ("GROUP", GROUP, self.name, "COUNT", 1, "BLOCK", wait_ms)
         try:
-            reply = await self._redis.xreadgroup(GROUP, self.name, streams, count=1, block=wait_ms)
+            reply = await self._blocking.command(
+                "XREADGROUP", *how, "STREAMS", *streams, *[">"] * len(streams)
+            )
         except ResponseError as error:
             if str(error).startswith("NOGROUP"):
                 await asyncio.sleep(_NO_GROUP_PAUSE_S)
@@ -174,12 +178,12 @@ class GroupConsumer:
             if str(error).startswith("UNBLOCKED"):
                 return []
             raise
-        camera_of = {self._keys.frames(camera).encode(): camera for camera in cameras}
+        camera_of = {stream.encode(): camera for stream, camera in zip(streams, cameras, strict=True)}
         taken_s = min(time.monotonic(), until_s)
         return [
             # It arrived while this call was waiting, so it has not queued.
-            _held(camera_of[stream], entry_id, fields.get(b"frame"), 1, 0, taken_s)
-            for stream, entries in reply
+            _held(camera_of[stream], entry_id, value_of(fields, b"frame"), 1, 0, taken_s)
+            for stream, entries in reply or ()
             for entry_id, fields in entries
         ]
 

@@ -18,6 +18,7 @@ from redis.exceptions import OutOfMemoryError
 from kinestream.cursor import Cursor, EntryId, Position
 from kinestream.delivery import untyped
 from kinestream.keys import Keys
+from kinestream.pipelined import Pipelined, value_of
 from kinestream.redis import BLOCK_MS, through_outages
 
 COUNT = 64
@@ -59,6 +60,7 @@ class ResultReader:
         self.clock_ms = 0
         """Redis's clock at the last entry, from an origin of its own, since it never goes back."""
         self._redis = redis
+        self._blocking = Pipelined(redis)
         self._keys = keys
         self._last_ms: int | None = None
         self._read_at = self._checked_at = time.monotonic()
@@ -84,9 +86,11 @@ class ResultReader:
         async def xread() -> Any:
             nonlocal tries
             tries += 1
-            streams = {self._keys.results: str(self.following.preceding)}
-            # BLOCK 0 would wait for ever.
-            return await untyped(self._redis).xread(streams, count=COUNT, block=block_ms or None)
+            block = ("BLOCK", block_ms) if block_ms else ()  # BLOCK 0 would wait for ever
+            after = str(self.following.preceding)
+            return await self._blocking.command(
+                "XREAD", "COUNT", COUNT, *block, "STREAMS", self._keys.results, after
+            )
 
         reply = await through_outages(xread, what="reading results")
         if reply or tries > 1:
@@ -97,7 +101,7 @@ class ResultReader:
             return await self._check_memory()
         return None
 
-    def _events(self, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[Event]:
+    def _events(self, entries: list[tuple[bytes, list[bytes]]]) -> Iterator[Event]:
         for text, fields in entries:
             entry = EntryId.parse(text)
             expected = self.following.number
@@ -109,7 +113,11 @@ class ResultReader:
             self.following = entry.following
             self.clock_ms += max(0, entry.ms - (self._last_ms or entry.ms))
             self._last_ms = entry.ms
-            yield Entry(entry, fields.get(b"result", b""))
+            yield Entry(entry, value_of(fields, b"result") or b"")
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        await self._blocking.close()
 
     async def _check_memory(self) -> Iterator[Event] | None:
         """Look whether Redis lost its memory and its clock was set back: its ids are below `following` then.

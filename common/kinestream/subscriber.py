@@ -87,6 +87,7 @@ def subscribe(
     at = cursor_at_end if start == "now" else cursor_at_beginning
 
     async def records() -> AsyncGenerator[PoseResult, None]:
+        reader = None
         try:
             here = cursor or await at(client, keys, ordered=order)
             reader = ResultReader(client, keys, here.following)
@@ -104,6 +105,8 @@ def subscribe(
                 async for record in chosen:
                     yield record
         finally:
+            if reader is not None:
+                await reader.close()
             if client is not redis:
                 await client.aclose()
 

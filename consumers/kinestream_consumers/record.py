@@ -143,6 +143,7 @@ class Recorder:
             finally:
                 if coming:
                     await cancel(coming)
+                await reader.close()
 
     async def _comes(self, coming: asyncio.Task[PoseResult]) -> bool:
         """Wait a little for the next record; return whether it is there."""

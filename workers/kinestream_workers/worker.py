@@ -209,8 +209,8 @@ class Worker:
                 await begun.ended()
                 self._demand.ended()
                 self._demand.went(batch.frames)
-                self._room_changed.set()
                 self._inferred.put_nowait(begun)
+                self._room_changed.set()
         finally:
             self._inferred.put_nowait(None)
 
