@@ -40,7 +40,7 @@ def lookahead(take_s: float = 0.002, prepare_s: float = 0.004) -> Lookahead:
     """An engine of 10 ms + 5 ms an image; a batch of four was decoded in `prepare_s`."""
     ahead = Lookahead(Costs({1: 15.0, 4: 30.0, 8: 50.0}))
     ahead.took(take_s)
-    ahead.begun("decoders", 4, 0.0)
+    ahead.decoders.begun(4, 0.0)
     ahead.prepared(prepare_s)
     return ahead
 
@@ -51,18 +51,18 @@ def test_an_idle_engine_takes_at_once() -> None:
 
 def test_a_busy_engine_takes_as_late_as_it_can() -> None:
     ahead = lookahead()
-    ahead.begun("engine", 4, 100.0)
+    ahead.engine.begun(4, 100.0)
     due_s = 100.0 + 0.030 - ahead.lead_s
     assert ahead.take_in_s(4, 0, 100.0) == pytest.approx(due_s - 100.0)
     assert ahead.take_in_s(4, 0, due_s + 0.001) == 0
     assert ahead.take_in_s(8, 0, due_s + 0.001) > 0, "the next batch is ready already"
-    ahead.ended(100.03)
+    ahead.engine.ended(100.03)
     assert ahead.take_in_s(0, 0, 100.03) == 0
 
 
 def test_decoders_that_are_slower_than_the_engine_are_not_flooded_either() -> None:
     ahead = lookahead(prepare_s=0.08)
-    ahead.begun("decoders", 4, 100.0)
+    ahead.decoders.begun(4, 100.0)
     assert ahead.take_in_s(4, 0, 100.0) == pytest.approx(0.08 - 1.5 * 0.002 - 0.002)
     assert ahead.take_in_s(4, 0, 100.08) == 0
 
@@ -78,6 +78,6 @@ def test_it_never_waits_for_longer_than_what_is_in_hand_takes(
     waiting: int, queued: int, size: int, since_s: float, lead_s: float
 ) -> None:
     ahead = lookahead(lead_s, lead_s)
-    ahead.begun("engine", size, 0.0)
+    ahead.engine.begun(size, 0.0)
     longest = (ahead._costs.ms(size) + ahead._costs.ms(waiting) + ahead._preparing.ms(queued)) / 1000
     assert 0 <= ahead.take_in_s(waiting, queued, since_s) <= longest

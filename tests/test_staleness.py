@@ -116,7 +116,7 @@ async def test_a_frame_that_grew_old_behind_a_slow_batch_is_not_inferred(redis: 
         await run.offer(frame(run, 0, grey=10))
         await wait_until(lambda: engine.arrived == 1, "the first frame in the session")
         await run.offer(frame(run, 1, grey=20))
-        await wait_until(lambda: running.worker._ready.qsize() == 1, "the second one to be decoded")
+        await wait_until(lambda: running.worker.held == 2, "the second one to be taken")
         await asyncio.sleep(0.5)
         engine.gate.set()
         results = await wait_for_records(redis, keys, 2)

@@ -6,6 +6,7 @@ Not for: engines that fail or hang, and a Redis that goes away (see `test_worker
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -53,12 +54,49 @@ async def test_it_never_holds_more_than_it_has_room_for(redis, keys, begin, work
     async with work(max_batch=2) as running:
         # While one batch is in the session, two wait decoded and one is fetched (nobody knows how slow the
         # engine is), and nothing more is taken.
-        await wait_until(lambda: engine.arrived == 1 and running.worker._ready.qsize() == 2, "three batches")
-        await wait_until(lambda: running.worker.held == 8, "the fourth")
+        await wait_until(lambda: engine.arrived == 1 and running.worker.held == 8, "four batches")
         await asyncio.sleep(0.1)
         assert (await read_ledger(redis, "left", run.number, keys=keys)).held == 8
         engine.gate.set()
         await published(30)
+
+
+async def test_the_engine_finds_its_next_batch_without_anybody_s_help(begin, work, published, engine) -> None:
+    await offer(await begin("left"), 8)
+    engine.gate.clear()
+    async with work(max_batch=2) as running:
+        await wait_until(lambda: engine.arrived == 1 and running.worker.held == 8, "four batches")
+        await asyncio.sleep(0.1)
+        engine.gate.set()
+        time.sleep(0.3)  # noqa: ASYNC251  # the event loop does something else
+        assert engine.arrived == 2
+        await published(8)
+
+
+async def test_a_worker_that_waits_for_frames_does_not_ask_before_each(redis, keys, begin, work) -> None:
+    run = await begin("left", "live")
+    other = GroupConsumer(redis, "other", keys=keys)
+    await run.offer(frame(run, 0))
+    held = await other.take(["left"], 1)
+    async with work(max_batch=2) as running:
+        await wait_until(lambda: running.worker._reader.cameras, "the camera")
+        consumer = running.worker._consumer
+        real, asked = consumer.take, []
+
+        async def take(*given: Any, **more: Any) -> Any:
+            asked.append(time.monotonic())
+            return await real(*given, **more)
+
+        consumer.take = take
+        for seq in range(1, 61):
+            await run.offer(frame(run, seq))
+            await asyncio.sleep(0.02)
+            if seq == 40:
+                assert await other.hand_back(held, counted=False) == 1
+        await asyncio.sleep(0.2)
+        ledger = await read_ledger(redis, "left", run.number, keys=keys)
+    assert 0 < len(asked) < 30
+    assert ledger.ok == 61, "what was handed back is found meanwhile"
 
 
 async def test_a_camera_that_comes_later_is_found(begin, work, published) -> None:
@@ -164,7 +202,7 @@ async def test_a_draining_worker_commits_its_batch_and_hands_back_the_rest(
     await offer(run, 9)
     engine.gate.clear()
     async with work(max_batch=2) as running:
-        await wait_until(lambda: engine.arrived == 1 and running.worker._ready.qsize() == 2, "three batches")
+        await wait_until(lambda: engine.arrived == 1 and running.worker.held == 8, "four batches")
         running.stop.set()
         await asyncio.sleep(0.05)  # the worker learns of it before its batch comes back
         engine.gate.set()

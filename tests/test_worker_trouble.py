@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,21 @@ async def test_an_engine_that_hangs_ends_the_worker(redis, keys, begin, work, en
     again = await GroupConsumer(redis, "next", keys=keys).take(["left"], 3)
     # Those in the session are under suspicion, whoever only waited is not.
     assert {held.seq: held.deliveries for held in again} == {0: 2, 1: 2, 2: 1}
+
+
+async def test_a_batch_that_waits_behind_a_slow_one_does_not_count_as_hanging(
+    begin, work, published, engine
+) -> None:
+    infer = engine.infer
+
+    def slow(*given: Any) -> Any:
+        time.sleep(0.3)
+        return infer(*given)
+
+    engine.infer = slow
+    await offer(await begin("left"), 6)
+    async with work(max_batch=2, engine_timeout_s=0.45):
+        assert {result.status for result in await published(6)} == {"ok"}
 
 
 async def test_an_engine_that_hangs_when_it_is_given_a_frame_ends_the_worker(
@@ -203,7 +219,7 @@ async def test_a_worker_told_to_stop_while_redis_is_away_ends(
         stop = asyncio.Event()
         engine.gate.clear()
         task = asyncio.create_task(worker.run(stop))
-        await wait_until(lambda: engine.arrived == 1 and worker._ready.qsize() == 2, "three batches")
+        await wait_until(lambda: engine.arrived == 1 and worker.held == 8, "four batches")
         server.kill()
         engine.gate.set()
         stop.set()

@@ -2,8 +2,8 @@
 
     python camera.py URL FOLDER
 
-They stay open, so that no measurement begins with a worker's look for new cameras: four of the lane
-every-frame for what is flat, four live ones for what is paced. Not for: what becomes of the frames.
+They are of the lane every-frame for what is flat, and live for what is paced, and no measurement begins with
+a worker's look for new cameras. Not for: what becomes of the frames.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from kinestream.run import Run
 from kinestream_ingest.fullpause import FullPause
 
 CAMERAS = 4
+SEEN_S = 2.5
+"""Until every worker looks at new cameras."""
 
 
 def frame(camera: str, run: int, seq: int, jpeg: bytes, lane: Lane, captured_us: int = 0) -> Frame:
@@ -42,12 +44,25 @@ def frame(camera: str, run: int, seq: int, jpeg: bytes, lane: Lane, captured_us:
 class Cameras:
     """Open runs; `offer` takes the next frame of one of them."""
 
-    def __init__(self, runs: dict[Lane, list[Run]], jpegs: list[bytes]) -> None:
-        self._runs = runs
+    def __init__(self, client: Any, jpegs: list[bytes]) -> None:
+        self._client = client
         self._jpegs = jpegs
+        self._runs: list[Run] = []
+
+    async def _open(self, lane: Lane) -> list[Run]:
+        """Four cameras of this lane, and no others."""
+        if not self._runs or self._runs[0].lane != lane:
+            for run in self._runs:
+                await run.finish()
+            self._runs = [
+                await Run.begin(self._client, f"{lane}-{number}", lane=lane) for number in range(CAMERAS)
+            ]
+            await asyncio.sleep(SEEN_S)
+        return self._runs
 
     async def flat(self, frames: int) -> dict[str, Any]:
         left = iter(range(frames))
+        runs = await self._open("every-frame")
 
         async def offer(run: Run) -> None:
             pause = FullPause()
@@ -57,12 +72,12 @@ class Cameras:
                 pause.taken_in()
 
         begun_s = time.time()
-        await asyncio.gather(*map(offer, self._runs["every-frame"]))
+        await asyncio.gather(*map(offer, runs))
         return {"begun_s": begun_s}
 
     async def paced(self, fps: float, seconds: float) -> dict[str, Any]:
+        runs = await self._open("live")
         begun_s = time.time()
-        runs = self._runs["live"]
 
         async def offer(lane: int, run: Run) -> None:
             for index in range(lane, round(fps * seconds), len(runs)):
@@ -79,20 +94,11 @@ class Cameras:
         return await run.offer(frame(run.camera, run.number, run.produced, jpeg, run.lane, captured_us))
 
 
-async def opened(client: Any, jpegs: list[bytes]) -> Cameras:
-    lanes: tuple[Lane, ...] = ("every-frame", "live")
-    runs = {
-        lane: [await Run.begin(client, f"{lane}-{number}", lane=lane) for number in range(CAMERAS)]
-        for lane in lanes
-    }
-    return Cameras(runs, jpegs)
-
-
 def main() -> None:
     url, folder = sys.argv[1:]
     with asyncio.Runner(loop_factory=punctual_loop) as loop:
         client = connect(url)
-        cameras = loop.run(opened(client, read_jpegs(folder)))
+        cameras = Cameras(client, read_jpegs(folder))
         answer(
             lambda frames: loop.run(cameras.flat(frames)),
             lambda fps, seconds: loop.run(cameras.paced(fps, seconds)),

@@ -55,7 +55,8 @@ class Pipeline:
         self._cameras.stdin.flush()
         results = []
         async for result in subscribe(self._client, start=start):
-            results.append((time.time(), result))
+            if result.status != "end":
+                results.append((time.time(), result))
             if len(results) == count:
                 break
         answered: dict[str, float] = json.loads(await asyncio.to_thread(self._cameras.stdout.readline))

@@ -93,21 +93,21 @@ class Demand:
         self._waiting -= frames
 
     def preparing(self, frames: int) -> None:
-        """A batch of so many is being decoded."""
+        """A batch of so many is given to the decoders."""
         self._queued -= frames
-        self._lookahead.begun("decoders", frames, self._clock())
+        self._lookahead.decoders.begun(frames, self._clock())
 
     def prepared(self) -> None:
-        """It is ready for the engine."""
+        """The first of those that they have is ready."""
         self._lookahead.prepared(self._clock())
 
     def begun(self, images: int) -> None:
-        """The engine begins a batch."""
-        self._lookahead.begun("engine", images, self._clock())
+        """A batch is given to the engine."""
+        self._lookahead.engine.begun(images, self._clock())
 
     def ended(self) -> None:
-        """The engine is done with it."""
-        self._lookahead.ended(self._clock())
+        """The engine is done with the first of those that it has."""
+        self._lookahead.engine.ended(self._clock())
 
     def committed(self, served_live: Iterable[Held], seconds: float) -> None:
         """A commit lasted so long; these are the live frames in it that became `ok`."""

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from kinestream.errors import EngineError
 from kinestream.groupconsumer import Held, Outcome
@@ -25,8 +25,6 @@ from kinestream_workers.engines.warmup import blank_image
 from kinestream_workers.preparing import Batch, Ready
 from kinestream_workers.settings import WorkerSettings
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
@@ -37,45 +35,68 @@ class Inferred:
 
 
 class Begun:
-    """A batch that the engine was given; made by `Inference.begin`."""
+    """A batch that the engine was given; made by `Inference.begin`.
 
-    def __init__(self, batch: Batch, people: asyncio.Future[list[tuple[Person, ...]]] | None) -> None:
+    What has grown too old leaves the `batch` when its turn comes. If it is `withdrawn`, its turn never came.
+    """
+
+    def __init__(self, batch: Batch) -> None:
         self.batch = batch
         self.people: Sequence[tuple[Person, ...]] = ()
         self.error: Exception | None = None
+        self.withdrawn = False
         self.begun_s = self.ended_s = time.monotonic()
-        self._people = people
+        self.done: asyncio.Future[None] | None = None
 
     async def ended(self) -> None:
         """Wait until the engine is done with it; then there are `people`, or an `error`."""
-        if self._people is not None:
-            people, self._people = self._people, None
+        if self.done is not None:
+            done, self.done = self.done, None
             try:
-                self.people = await people
-            except Exception as error:
+                await done
+            except EngineHangs as error:
                 self.error = error
-            self.ended_s = time.monotonic()
+
+
+class _Call:
+    """Something for the engine's thread to do."""
+
+    def __init__(self, do: Callable[[], Any], what: str, done: asyncio.Future[Any]) -> None:
+        self.do = do
+        self.what = what
+        self.done = done
+        self.since_s: float | None = None
 
 
 class Inference:
     """One engine on one daemon thread: if the engine hangs, the process can still end."""
 
-    def __init__(self, engine: Engine, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: WorkerSettings,
+        without_stale: Callable[[Batch], Batch] = lambda batch: batch,
+    ) -> None:
         self._engine = engine
         self._settings = settings
+        self._without_stale = without_stale
         self._hangs = False
+        self._withdrawn = False
         self._blank = engine.new_batch(1)
         engine.fill(self._blank, 0, blank_image())
-        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
         self._thread.start()
 
     def begin(self, batch: Batch) -> Begun:
         """Have a batch inferred as soon as the engine has done those that were begun before it."""
-        slots = [image.slot for image in batch.images]
-        return Begun(batch, self._infer(batch.memory, slots) if slots else None)
+        begun = Begun(batch)
+        begun.done = self._called(lambda: self._infer(begun), f"a batch of {len(batch.images)}")
+        return begun
+
+    def withdraw(self) -> None:
+        """Take back the batches whose turn has not come, and those that are begun from now on."""
+        self._withdrawn = True
 
     async def outcomes_of(self, begun: Begun) -> Inferred:
         """What came out of a batch that was begun; if it failed, each of its images is inferred alone.
@@ -83,8 +104,10 @@ class Inference:
         Raises `EngineError` when the engine fails on a blank picture too: then the engine is broken, and the
         frames are not. Raises `EngineHangs` after `engine_timeout_s`.
         """
-        batch = begun.batch
         await begun.ended()
+        batch = begun.batch
+        if begun.withdrawn:
+            return Inferred(batch.settled, batch.again)
         try:
             if begun.error is not None:
                 raise begun.error
@@ -120,7 +143,7 @@ class Inference:
     async def _check_engine(self) -> None:
         """Raise `EngineError` unless the engine can infer a blank picture: whose fault is a failure?"""
         try:
-            await self._infer(self._blank, [0])
+            await self._called(lambda: self._engine.infer(self._blank, [0]), "a blank picture")
         except EngineHangs:
             raise
         except Exception as error:
@@ -145,33 +168,54 @@ class Inference:
             },
         )
 
-    def _infer(self, memory: Any, slots: Sequence[int]) -> asyncio.Future[list[tuple[Person, ...]]]:
-        """What `Engine.infer` gives or raises, on the engine's thread; `EngineHangs` by itself."""
-        return self._called(lambda: self._engine.infer(memory, slots), f"a batch of {len(slots)}")
+    def _infer(self, begun: Begun) -> None:
+        """Let the engine do it, on its thread."""
+        if self._withdrawn:
+            begun.withdrawn = True
+            return
+        begun.batch = batch = self._without_stale(begun.batch)
+        begun.begun_s = time.monotonic()
+        try:
+            if slots := [image.slot for image in batch.images]:
+                begun.people = self._engine.infer(batch.memory, slots)
+        except Exception as error:
+            begun.error = error
+        begun.ended_s = time.monotonic()
 
-    def _called(self, call: Callable[[], T], what: str) -> asyncio.Future[T]:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
-        self._calls.put((call, done))
-        timer = loop.call_later(self._settings.engine_timeout_s, self._give_up, done, what)
-        done.add_done_callback(lambda _: timer.cancel())
-        return done
+    def _called(self, do: Callable[[], Any], what: str) -> asyncio.Future[Any]:
+        """What this gives or raises on the engine's thread; `EngineHangs` if it does not end in time."""
+        call = _Call(do, what, asyncio.get_running_loop().create_future())
+        self._calls.put(call)
+        self._look_in(self._settings.engine_timeout_s, call)
+        return call.done
 
-    def _give_up(self, done: asyncio.Future[Any], what: str) -> None:
-        if not done.done():
-            self._hangs = True
-            timeout_s = self._settings.engine_timeout_s
-            done.set_exception(EngineHangs(f"the engine is at {what} for over {timeout_s:g} s: giving up"))
+    def _look_in(self, seconds: float, call: _Call) -> None:
+        timer = call.done.get_loop().call_later(seconds, self._look, call)
+        call.done.add_done_callback(lambda _: timer.cancel())
+
+    def _look(self, call: _Call) -> None:
+        """Give up if the engine is at it for too long; it may have waited for others before."""
+        timeout_s = self._settings.engine_timeout_s
+        left_s = timeout_s if call.since_s is None else call.since_s + timeout_s - time.monotonic()
+        if call.done.done():
+            return
+        if left_s > 0:
+            self._look_in(left_s, call)
+            return
+        self._hangs = True
+        call.done.set_exception(
+            EngineHangs(f"the engine is at {call.what} for over {timeout_s:g} s: giving up")
+        )
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
-            infer, done = call
+            call.since_s = time.monotonic()
             try:
-                result, error = infer(), None
+                result, error = call.do(), None
             except Exception as raised:
                 result, error = None, raised
             with contextlib.suppress(RuntimeError):  # the loop is closed: the worker gave up on this engine
-                done.get_loop().call_soon_threadsafe(_settle, done, result, error)
+                call.done.get_loop().call_soon_threadsafe(_settle, call.done, result, error)
 
     async def close(self) -> None:
         """Wait until the engine has returned, so that it may be closed, and end the thread.

@@ -9,6 +9,8 @@ engine never waits. Pure: it is told times, of any one monotonic clock. Not for:
 
 from __future__ import annotations
 
+from collections import deque
+
 from kinestream_workers.costs import Costs
 
 _FORGETTING = 0.05
@@ -37,6 +39,40 @@ class Durations:
         self.usual += _LEARNING * (seconds - self.usual)
 
 
+class AtWork:
+    """The batches that the engine, or the decoders, were given: they do one after the other."""
+
+    def __init__(self, costs: Costs) -> None:
+        self._costs = costs
+        self._sizes: deque[int] = deque()
+        self._since_s = 0.0
+
+    @property
+    def frames(self) -> int:
+        """How many there are in these batches."""
+        return sum(self._sizes)
+
+    def begun(self, size: int, now_s: float) -> None:
+        """Another batch was given to them."""
+        if not self._sizes:
+            self._since_s = now_s
+        self._sizes.append(size)
+
+    def ended(self, now_s: float) -> float:
+        """The first one is done; how long it took. Batches in which no image was left cost nothing."""
+        size, took_s, self._since_s = self._sizes.popleft(), now_s - self._since_s, now_s
+        if size:
+            self._costs.saw(size, 1000 * took_s)
+        return took_s
+
+    def left_s(self, now_s: float) -> float:
+        """Seconds until they are done with all of them."""
+        if not self._sizes:
+            return 0.0
+        first, *others = map(self._costs.quick_ms, self._sizes)
+        return max(0.0, self._since_s + first / 1000 - now_s) + sum(others) / 1000
+
+
 class Lookahead:
     """What is before the engine and the decoders just now, and how long it takes to get more."""
 
@@ -45,28 +81,16 @@ class Lookahead:
         self._preparing = Costs()
         self._take = Durations()
         self._prepare = Durations()
-        self._at_work = {"engine": (0, 0.0), "decoders": (0, 0.0)}
+        self.engine = AtWork(costs)
+        self.decoders = AtWork(self._preparing)
 
     def took(self, seconds: float) -> None:
         """Asking for frames and getting them lasted so long."""
         self._take.saw(seconds)
 
-    def begun(self, what: str, size: int, now_s: float) -> None:
-        """The engine, or the decoders, have begun a batch."""
-        self._at_work[what] = size, now_s
-
     def prepared(self, now_s: float) -> None:
-        """The decoders are done with it."""
-        (size, since_s), self._at_work["decoders"] = self._at_work["decoders"], (0, 0.0)
-        self._prepare.saw(now_s - since_s)
-        if size:
-            self._preparing.saw(size, 1000 * (now_s - since_s))
-
-    def ended(self, now_s: float) -> None:
-        """The engine is done with it; batches in which no image was left cost nothing."""
-        (size, since_s), self._at_work["engine"] = self._at_work["engine"], (0, 0.0)
-        if size:
-            self._costs.saw(size, 1000 * (now_s - since_s))
+        """The decoders are done with a batch."""
+        self._prepare.saw(self.decoders.ended(now_s))
 
     @property
     def lead_s(self) -> float:
@@ -85,18 +109,11 @@ class Lookahead:
         yet. More are needed only when the engine would run out of frames, and not before the decoders do.
         """
         engine_s = self.idle_in_s(waiting, now_s)
-        decoders_s = (
-            self._left_s("decoders", self._preparing, now_s) + self._preparing.quick_ms(queued) / 1000
-        )
+        decoders_s = self.decoders.left_s(now_s) + self._preparing.quick_ms(queued) / 1000
         ask_s = _MARGIN * self._take.slowest + _MARGIN_S
         return max(0.0, engine_s - self.lead_s, decoders_s - ask_s)
 
     def idle_in_s(self, waiting: int, now_s: float) -> float:
         """Seconds until the engine has done all that is held; 0 is now."""
-        in_session = self._at_work["engine"][0]
-        left_s = self._left_s("engine", self._costs, now_s)
-        return left_s + self._costs.quick_ms(max(0, waiting - in_session)) / 1000
-
-    def _left_s(self, what: str, costs: Costs, now_s: float) -> float:
-        size, since_s = self._at_work[what]
-        return max(0.0, since_s + costs.quick_ms(size) / 1000 - now_s) if size else 0.0
+        not_begun = max(0, waiting - self.engine.frames)
+        return self.engine.left_s(now_s) + self._costs.quick_ms(not_begun) / 1000

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -58,6 +59,10 @@ class Ready:
     decoded_ms: float
 
 
+Slot = Ready | Outcome | Held | Taken
+"""What becomes of a frame: an image, or settled without one, or to be tried again, or to be put aside."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """`images` lie in their slots of the engine's `memory`; `settled` are the frames that need no engine:
@@ -79,6 +84,15 @@ class Batch:
         return len(self.images) + len(self.settled) + len(self.again)
 
 
+class Preparing:
+    """A batch that is being prepared; made by `Preparer.begin`."""
+
+    def __init__(self, frames: Sequence[Taken], memory: Any, slots: Sequence[Future[Slot]]) -> None:
+        self.frames = frames
+        self.memory = memory
+        self.slots = slots
+
+
 class Preparer:
     """Prepares batches for an engine on `settings.decode_threads` threads."""
 
@@ -91,24 +105,31 @@ class Preparer:
         self._age_limit_ms = age_limit_ms
         self._failed = partial(outcomes.failed, worker=settings.name, model=engine.name)
         self._pool = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
-        self._slots: list[Future[Ready | Outcome | Held | Taken]] = []
+        self._under_way: deque[Preparing] = deque()
         self._hangs = False
 
-    async def prepare(self, frames: Sequence[Taken], memory: Any) -> Batch:
-        """Fill the engine's memory of a batch, a slot for each frame.
+    def begin(self, frames: Sequence[Taken], memory: Any) -> Preparing:
+        """Have the engine's memory of a batch filled, a slot for each frame."""
+        slots = [
+            self._pool.submit(self._prepare_one, taken, memory, slot) for slot, taken in enumerate(frames)
+        ]
+        preparing = Preparing(frames, memory, slots)
+        self._under_way.append(preparing)
+        return preparing
+
+    async def ended(self, preparing: Preparing) -> Batch:
+        """Wait for the batch that was begun first of those that are under way.
 
         Raises `UnsupportedVersion` if one of the messages is newer than this program; nothing is settled
         then. Raises `EngineHangs` when nothing gets on for `engine_timeout_s`.
         """
-        self._slots = [
-            self._pool.submit(self._prepare_one, taken, memory, slot) for slot, taken in enumerate(frames)
-        ]
-        await self._filled()
+        await self._filled(preparing)
+        self._under_way.remove(preparing)
         images: list[Ready] = []
         settled: list[Outcome] = []
         again: list[Held] = []
         aside: list[Taken] = []
-        for slot in self._slots:
+        for slot in preparing.slots:
             match outcome := slot.result():
                 case Ready():
                     images.append(outcome)
@@ -118,7 +139,7 @@ class Preparer:
                     again.append(outcome)
                 case Taken():
                     aside.append(outcome)
-        return Batch(memory, images, settled, again, aside)
+        return Batch(preparing.memory, images, settled, again, aside)
 
     def without_stale(self, batch: Batch) -> Batch:
         """The same batch, but for the images that have grown too old while it waited for the engine."""
@@ -137,7 +158,7 @@ class Preparer:
         wished = self._age_limit_ms(held.camera)
         return held.age_ms() > (self._settings.max_age_ms if wished is None else wished)
 
-    def _prepare_one(self, taken: Taken, memory: Any, slot: int) -> Ready | Outcome | Held | Taken:
+    def _prepare_one(self, taken: Taken, memory: Any, slot: int) -> Slot:
         begun_s = time.monotonic()
         held, frame, failed = taken.held, taken.frame, self._failed
         try:
@@ -167,8 +188,8 @@ class Preparer:
             return failed(held, frame, outcomes.UNPREPARED, error)
         return Ready(held, frame, slot, taken.decoded_ms + (time.monotonic() - begun_s) * 1000)
 
-    async def _filled(self) -> None:
-        at_work = Countdown([slot for slot in self._slots if not slot.done()])
+    async def _filled(self, preparing: Preparing) -> None:
+        at_work = Countdown([slot for slot in preparing.slots if not slot.done()])
         try:
             await at_work.wait(self._settings.engine_timeout_s)
         except Stuck:
@@ -185,4 +206,5 @@ class Preparer:
         """
         self._pool.shutdown(wait=False, cancel_futures=True)
         if not self._hangs:
-            await self._filled()
+            for preparing in self._under_way:
+                await self._filled(preparing)

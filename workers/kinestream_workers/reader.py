@@ -29,6 +29,13 @@ _LOOK_S, _LONGEST_LOOK_S = 0.005, 0.02
 """Between two looks for live frames while the engine works on an upload's; its end is not missed."""
 
 
+_ASK_S = 0.1
+"""How long frames that were handed back may wait for who is waiting for new ones."""
+
+_MOMENT_S = 0.002
+"""A wait that took longer did not find its frame there."""
+
+
 class Wanted(Protocol):
     """What the reader asks before it takes, and tells of it (see `demand.py`)."""
 
@@ -74,6 +81,8 @@ class Reader:
         self._giveway = GiveWay()
         self._cameras: list[str] = []
         self._cameras_read_s = float("-inf")
+        self._waited_s = 0.0  # how long the last wait took, if it brought a frame
+        self._asked_s = float("-inf")
 
     @property
     def cameras(self) -> list[str]:
@@ -116,11 +125,14 @@ class Reader:
         A plain take first: it alone is fair among the cameras, and the only one that sees returned frames.
         """
         take, turns = self._consumer.take, self._giveway.turns
+        if not behind and self._none_is_there(len(first), room):
+            return await self._wait(first)
         if behind and self._giveway.owed() and (held := await take(behind, 1, turns=turns)):
             return held
         held = []
         if first:
             begun_s = time.monotonic()
+            self._asked_s = begun_s
             held = await take(first, room, late_ms)
             self._wanted.took(time.monotonic() - begun_s)
         if behind and not held:
@@ -131,7 +143,22 @@ class Reader:
                 await happened(self._room_changed, min(max(_LOOK_S, idle_in_s / 2), _LONGEST_LOOK_S))
                 return []
             held = await take(behind, min(room, self._wanted.spare()), turns=turns)
-        return held or await self._consumer.wait([*first, *behind], BLOCK_MS)
+        return held or await self._wait([*first, *behind])
+
+    def _none_is_there(self, cameras: int, room: int) -> bool:
+        """Whether frames can be waited for without asking first.
+
+        All streams were empty just now if a wait went on until a frame came. Should others have come since,
+        the next wait takes one of each camera, for which there must be room.
+        """
+        recently = time.monotonic() - self._asked_s < _ASK_S
+        return self._waited_s > _MOMENT_S and recently and cameras <= room
+
+    async def _wait(self, cameras: list[str]) -> Sequence[Held]:
+        begun_s = time.monotonic()
+        held = await self._consumer.wait(cameras, BLOCK_MS)
+        self._waited_s = time.monotonic() - begun_s if held else 0.0
+        return held
 
     async def _look_for_cameras(self) -> None:
         if self._cameras and time.monotonic() - self._cameras_read_s < _CAMERAS_MAX_AGE_S:

@@ -30,13 +30,16 @@ from kinestream_workers.engines import Engine
 from kinestream_workers.engines.engine import EngineHangs
 from kinestream_workers.inference import Begun, Inference
 from kinestream_workers.leases import Leases, sweep
-from kinestream_workers.preparing import Batch, Preparer, Taken
+from kinestream_workers.preparing import Batch, Preparer, Preparing, Taken
 from kinestream_workers.reader import Reader
 from kinestream_workers.reporting import Reporter
 from kinestream_workers.settings import WorkerSettings
 from kinestream_workers.totals import Totals
 
 _log = logging.getLogger(__name__)
+
+_BEGUN = 2
+"""Batches that the engine has at once: one that it is at, and one that it finds when it is through."""
 
 _GOODBYE_S = 5.0
 """For handing back on the way out; if Redis is away for longer, the leases run out by themselves."""
@@ -59,7 +62,7 @@ class Worker:
         self._leases = Leases(consumer, self._room_changed)
         self._batcher: Batcher[Taken] = Batcher(settings.max_batch, settings.max_wait_ms / 1000)
         self._preparer = Preparer(engine, settings, consumer.age_limit_ms)
-        self._inference = Inference(engine, settings)
+        self._inference = Inference(engine, settings, self._preparer.without_stale)
         self._received = asyncio.Event()
         self._aside = Aside(self._come_back, self._preparer.is_stale)
         self._demand = Demand(settings, self._in_hand, costs_ms)
@@ -71,7 +74,8 @@ class Worker:
         self._memories: asyncio.Queue[Any] = asyncio.Queue()
         for _ in range(MEMORIES):
             self._memories.put_nowait(engine.new_batch(settings.max_batch))
-        self._ready: asyncio.Queue[Batch | None] = asyncio.Queue()
+        self._preparing: asyncio.Queue[Preparing | None] = asyncio.Queue()
+        self._engine_room = asyncio.Semaphore(_BEGUN)
         self._inferred: asyncio.Queue[Begun | None] = asyncio.Queue()
         self._suspects: list[Held] = []
 
@@ -109,6 +113,8 @@ class Worker:
             self._received.set()
             self._room_changed.set()
             self._memories.put_nowait(None)
+            self._engine_room.release()
+            self._inference.withdraw()
 
         told = asyncio.create_task(stop.wait())
         reading = asyncio.create_task(self._reader.run(ending))
@@ -174,19 +180,10 @@ class Worker:
                     break
                 frames = self._batcher.pop()
                 self._demand.preparing(len(frames))
-                try:
-                    batch = await self._preparer.prepare(frames, memory)
-                except EngineHangs:  # as below
-                    self._suspects = [taken.held for taken in frames]
-                    raise
-                self._aside.joined(frames)
-                self._aside.put(batch.aside)
-                self._demand.prepared()
-                self._demand.went(len(batch.aside))
-                self._ready.put_nowait(batch)
+                self._preparing.put_nowait(self._preparer.begin(frames, memory))
                 del frames  # a large picture has 150 MB, and the next batch may be a while
         finally:
-            self._ready.put_nowait(None)
+            self._preparing.put_nowait(None)
 
     async def _due(self, stop: asyncio.Event) -> bool:
         """Wait until the next batch is due; false if the worker is told to stop before."""
@@ -200,31 +197,47 @@ class Worker:
         return False
 
     async def _infer(self, stop: asyncio.Event) -> None:
-        """Give the engine batch after batch, and let it wait for nothing else."""
+        """Give the engine batch after batch, each while it is still at the one before."""
         try:
-            while (batch := await self._ready.get()) is not None and not stop.is_set():
-                batch = self._preparer.without_stale(batch)
+            while (preparing := await self._preparing.get()) is not None:
+                batch = await self._prepared(preparing)
+                await self._engine_room.acquire()
+                if stop.is_set():
+                    break
                 self._demand.begun(len(batch.images))
-                begun = self._inference.begin(batch)
-                await begun.ended()
-                self._demand.ended()
-                self._demand.went(batch.frames)
-                self._inferred.put_nowait(begun)
-                self._room_changed.set()
+                self._inferred.put_nowait(self._inference.begin(batch))
+                del preparing, batch
         finally:
             self._inferred.put_nowait(None)
+
+    async def _prepared(self, preparing: Preparing) -> Batch:
+        try:
+            batch = await self._preparer.ended(preparing)
+        except EngineHangs:  # a frame may be why: it must not end worker after worker for ever
+            self._suspects = [taken.held for taken in preparing.frames]
+            raise
+        self._aside.joined(preparing.frames)
+        self._aside.put(batch.aside)
+        self._demand.prepared()
+        self._demand.went(len(batch.aside))
+        return batch
 
     async def _conclude(self, stop: asyncio.Event) -> None:
         """Make outcomes of what the engine gave."""
         try:
             while (begun := await self._inferred.get()) is not None:
+                await begun.ended()
+                self._engine_room.release()
+                self._demand.ended()
+                self._demand.went(begun.batch.frames)
                 try:
                     inferred = await self._inference.outcomes_of(begun)
-                except EngineHangs:  # a frame may be why: it must not end worker after worker for ever
+                except EngineHangs:  # as above
                     self._suspects = [image.held for image in begun.batch.images]
                     raise
                 self._memories.put_nowait(begun.batch.memory)
                 self._committing.put(inferred.outcomes)
+                self._room_changed.set()
                 if inferred.again:
                     await self._leases.hand_back(inferred.again, counted=True, stop=stop)
         finally:
