@@ -74,7 +74,7 @@ async def test_the_engine_finds_its_next_batch_without_anybody_s_help(begin, wor
 
 
 async def test_a_worker_that_waits_for_frames_does_not_ask_before_each(redis, keys, begin, work) -> None:
-    run = await begin("left", "live")
+    run = await begin("left")
     other = GroupConsumer(redis, "other", keys=keys)
     await run.offer(frame(run, 0))
     held = await other.take(["left"], 1)
