@@ -105,7 +105,8 @@ def test_the_limits_of_scripts() -> None:
 
 def test_the_key_names() -> None:
     keys = Keys()
-    real = [keys.cameras, keys.active, keys.waiting, keys.results, keys.dead, keys.sweeper]
+    real = [keys.cameras, keys.active, keys.waiting, keys.seen, keys.results]
+    real += [keys.dead, keys.sweeper]
     real += [keys.workers, keys.worker("<name>")]
     real += [keys.wanted, keys.finished, keys.producers]
     real += [keys.claim("<camera>"), keys.camera_state("<camera>"), keys.watched("<camera>")]

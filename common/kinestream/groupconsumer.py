@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgpack
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -110,7 +111,8 @@ class GroupConsumer:
 
     async def cameras(self) -> list[str]:
         """Cameras that are running or have frames left, in alphabetical order; their `wishes` are kept."""
-        found = await self._scripts.call("look", [self._keys.active, self._keys.cameras], [])
+        packed = await self._scripts.call("look", [self._keys.active, self._keys.cameras], [])
+        found = msgpack.unpackb(packed, raw=True)
         self.wishes = {camera.decode(): read_wishes(*told) for camera, *told in found}
         return sorted(self.wishes)
 

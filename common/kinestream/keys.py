@@ -69,6 +69,11 @@ class Keys:
         return self._key("waiting")
 
     @property
+    def seen(self) -> str:
+        """String with a short life: what `look` replied to the last worker, for the others."""
+        return self._key("seen")
+
+    @property
     def results(self) -> str:
         """Stream: one entry a record, field `result`; ids are `<commit ms>-<running number>`."""
         return self._key("results")

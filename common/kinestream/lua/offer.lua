@@ -102,7 +102,9 @@ else
   count(ledger, 'dropped', 'no-room', 1)
 end
 redis.call('HSET', ledger, 'produced', as_text(seq + 1))
-redis.call('SADD', active, camera)
+if redis.call('SADD', active, camera) == 1 then
+  redis.call('DEL', (string.match(active, '^.*:') or '') .. 'seen') -- the camera had been lost
+end
 if last_number then
   trim_results(results, keep_ms, max_result_bytes)
 end

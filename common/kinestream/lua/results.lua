@@ -165,8 +165,10 @@ local function leave_if_over(cameras, active, frames, ledger, camera, keep_s)
   local newest = redis.call('HGET', cameras, camera)
   local state = newest and redis.call('HGET', ledger_of(ledger, newest), 'state')
   if state ~= 'open' and state ~= 'closing' then
+    local prefix = string.match(active, '^.*:') or ''
     redis.call('SREM', active, camera)
-    redis.call('SREM', (string.match(active, '^.*:') or '') .. 'waiting', camera)
+    redis.call('SREM', prefix .. 'waiting', camera)
+    redis.call('DEL', prefix .. 'seen')
     redis.call('EXPIRE', frames, keep_s)
     forget_workers(frames, -1)
   end
