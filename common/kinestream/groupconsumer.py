@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from kinestream.delivery import Limits, Scripts
-from kinestream.keys import GROUP, RETURNED, Keys
+from kinestream.keys import GROUP, RETURNED, Keys, camera_of_frames
 from kinestream.messages import PoseResult, Status
 from kinestream.pipelined import Pipelined, value_of
 from kinestream.turns import Turns, Wishes, read_wishes
@@ -180,11 +180,10 @@ class GroupConsumer:
             if str(error).startswith("UNBLOCKED"):
                 return []
             raise
-        camera_of = {stream.encode(): camera for stream, camera in zip(streams, cameras, strict=True)}
         taken_s = min(time.monotonic(), until_s)
         return [
             # It arrived while this call was waiting, so it has not queued.
-            _held(camera_of[stream], entry_id, value_of(fields, b"frame"), 1, 0, taken_s)
+            _held(camera_of_frames(stream), entry_id, value_of(fields, b"frame"), 1, 0, taken_s)
             for stream, entries in reply or ()
             for entry_id, fields in entries
         ]

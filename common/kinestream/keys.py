@@ -157,3 +157,8 @@ class Keys:
     def pictures(self, camera: str) -> str:
         """Stream, short: packed frames of the camera, copied at commit while `want` is set."""
         return self._key("pictures", camera)
+
+
+def camera_of_frames(stream: bytes) -> str:
+    """The camera to which a frames stream belongs, by its key: names of cameras have no colon."""
+    return stream.rpartition(b":")[2].decode()
