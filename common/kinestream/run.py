@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from kinestream.delivery import Limits, Scripts, untyped
 from kinestream.errors import Fenced, RunLost, UsageError
 from kinestream.keys import Keys, check_camera
-from kinestream.messages import Frame, Lane, PoseResult
+from kinestream.messages import Frame, Lane, PoseResult, packed_drop
 from kinestream.turns import Wishes
 
 NO_ROOM = "no-room"
@@ -161,7 +161,7 @@ class Run:
                 f"run {self.number} of {self.camera} is {self.lane}, "
                 f"got a frame of {frame.camera}, run {frame.run}, {frame.lane}"
             )
-        packed, if_dropped = frame.pack(), _if_dropped(frame).pack()
+        packed, if_dropped = frame.pack(), packed_drop(frame, NO_ROOM)
         room = self._limits.live_room if self.lane == "live" else self._limits.every_frame_room
         limits = self._limits
         while True:
@@ -268,23 +268,6 @@ class Run:
             raise Fenced(f"{self.camera}: run {self.number} is over, a newer run of this camera has begun")
         if outcome == b"lost":
             raise RunLost(self.camera, self.number, self.produced, produced)
-
-
-def _if_dropped(frame: Frame) -> PoseResult:
-    """The record that is published if the frame has to give way."""
-    return PoseResult(
-        camera=frame.camera,
-        run=frame.run,
-        seq=frame.seq,
-        status="dropped",
-        cause=NO_ROOM,
-        captured_us=frame.captured_us,
-        media_time_s=frame.media_time_s,
-        width=frame.width,
-        height=frame.height,
-        origin=frame.origin,
-        clock=frame.clock,
-    )
 
 
 async def newest_run(redis: Redis, camera: str, *, keys: Keys | None = None) -> int:
