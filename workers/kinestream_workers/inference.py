@@ -75,8 +75,9 @@ class Inference:
         self,
         engine: Engine,
         settings: WorkerSettings,
-        without_stale: Callable[[Batch], Batch] = lambda batch: batch,
+        without_stale: Callable[[Batch], Batch],
     ) -> None:
+        """`without_stale` is asked on the engine's thread, when a batch's turn has come."""
         self._engine = engine
         self._settings = settings
         self._without_stale = without_stale

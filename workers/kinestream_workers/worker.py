@@ -2,8 +2,9 @@
 its own.
 
 While batch k is in the session, the next two are fetched and decoded into the other memories, the second one
-only if the engine is quicker than that, and batch k−1 is committed. Told to stop, the worker finishes the
-batch in the session, commits it, and hands everything else back.
+only if the engine is quicker than that, and batch k−1 is committed. The engine finds batch k+1 by itself when
+it is through with k. Told to stop, the worker finishes the batch in the session, commits it, and hands
+everything else back.
 
 Not for: what the stages do inside; each has a file of its own.
 """
