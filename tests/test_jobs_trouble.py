@@ -188,7 +188,7 @@ def test_a_full_disk(
             failed = stage.wait(stage.submit(stage.film("long.mp4", 400)))
             assert failed.state == "failed" and "No space left on device" in failed.error
             assert [path.name for path in full.iterdir()] == [".work"]
-            assert not [*(full / ".work").iterdir()]
+            wait_until_sync(lambda: not [*(full / ".work").iterdir()], "what was begun to be removed")
             small = stage.wait(stage.submit(stage.film("short.mp4", 5)), state="done")
             assert seqs_of(small.folder) == [*range(5)], "there is room again"
     finally:

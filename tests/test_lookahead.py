@@ -60,6 +60,27 @@ def test_a_busy_engine_takes_as_late_as_it_can() -> None:
     assert ahead.take_in_s(0, 0, 100.03) == 0
 
 
+def test_batches_that_were_stale_or_failed_teach_nothing() -> None:
+    ahead = lookahead()
+    for _ in range(20):
+        ahead.engine.begun(8, 100.0)
+        ahead.engine.ended(100.0, (0, 0.0))
+    assert ahead._costs.ms(8) == 50
+    ahead.engine.begun(8, 100.0)
+    ahead.engine.ended(101.0, (8, 0.060))
+    assert 50 < ahead._costs.ms(8) <= 60, "what the engine took, and not whoever concluded"
+
+
+def test_several_batches_are_done_one_after_the_other() -> None:
+    ahead = lookahead()
+    for _ in range(2):
+        ahead.engine.begun(4, 100.0)
+    assert ahead.engine.frames == 8
+    assert ahead.idle_in_s(8, 100.01) == pytest.approx(0.05)
+    ahead.engine.ended(100.03)
+    assert ahead.idle_in_s(4, 100.03) == pytest.approx(0.03)
+
+
 def test_decoders_that_are_slower_than_the_engine_are_not_flooded_either() -> None:
     ahead = lookahead(prepare_s=0.08)
     ahead.decoders.begun(4, 100.0)

@@ -18,7 +18,7 @@ from kinestream import pipelined as module
 from kinestream.errors import RedisUnavailable
 from kinestream.pipelined import Pipelined, pipelined, value_of
 from kinestream.redis import connect, through_outages
-from servers import Server, free_port
+from servers import BINARIES, Server, free_port
 from waiting import wait_until
 
 
@@ -187,6 +187,53 @@ async def test_a_reply_that_nobody_asked_for_ends_the_connection() -> None:
         assert await line.command("PING") == b"PONG", "never STRAY"
         assert served == 2
     server.close()
+
+
+@pytest.mark.parametrize("version", [*BINARIES])
+async def test_after_a_failover_another_connection_is_tried(
+    own_server: Callable[..., Server], version: str
+) -> None:
+    """Of an address that leads elsewhere by now: the server that was the master keeps its connections."""
+    async with connect(own_server(version=version).url) as client:
+        line = pipelined(client)
+        script = ("EVAL", "return redis.call('SET', KEYS[1], 'x')", 1, "word")
+        await line.command(*script)
+        before = await line.command("CLIENT", "ID")
+        await line.command("REPLICAOF", "127.0.0.1", free_port())
+        with pytest.raises(ResponseError, match="(?i)read.?only"):
+            await line.command(*script)
+        assert await line.command("CLIENT", "ID") != before
+
+
+async def test_what_was_half_sent_for_one_who_is_cancelled_delays_no_end(
+    own_server: Callable[..., Server],
+) -> None:
+    server = own_server()
+    async with connect(server.url) as client:
+        line = pipelined(client)
+        await line.command("PING")
+        server.freeze()
+        asked = asyncio.create_task(line.command("SET", "large", bytes(20_000_000)))
+        await asyncio.sleep(0.2)
+        asked.cancel()
+        await asyncio.wait({asked})
+        async with asyncio.timeout(2):
+            await client.aclose()
+        server.thaw()
+        assert await line.command("EXISTS", "large") == 0
+
+
+async def test_it_can_be_given_back_at_any_moment(redis: Redis) -> None:
+    pool = redis.connection_pool
+    for turns in range(12):
+        line = Pipelined(redis)
+        asked = asyncio.create_task(line.command("BLPOP", "nothing", 0.5))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await line.close()
+        with pytest.raises(RedisConnectionError, match="given back"):
+            await asked
+        assert not pool._in_use_connections  # type: ignore[attr-defined]
 
 
 async def test_wrong_credentials_are_told_at_once(own_server: Callable[..., Server]) -> None:

@@ -93,6 +93,43 @@ async def test_a_batch_that_waits_behind_a_slow_one_does_not_count_as_hanging(
         assert {result.status for result in await published(6)} == {"ok"}
 
 
+async def test_an_engine_that_hangs_after_a_batch_failed_is_noticed(redis, keys, begin, work, engine) -> None:
+    """The second batch hangs while the images of the first one wait for their turn, each alone."""
+    run = await begin("left")
+    await offer(run, 4)
+
+    def infer(batch: list[int], slots: Any) -> Any:
+        engine.arrived += 1
+        if engine.arrived == 1:
+            time.sleep(0.1)
+            raise EngineError("the test said so")
+        engine.gate.wait()
+
+    engine.infer = infer
+    engine.gate.clear()
+    with pytest.raises(EngineError, match="giving up"):
+        async with work(max_batch=2, engine_timeout_s=0.3) as running:
+            await asyncio.wait({running.task}, timeout=20)
+    again = await GroupConsumer(redis, "next", keys=keys).take(["left"], 4)
+    assert {held.seq: held.deliveries for held in again} == {0: 1, 1: 1, 2: 2, 3: 2}
+
+
+async def test_an_engine_that_hangs_while_another_stage_fails_is_noticed(
+    redis, keys, begin, work, engine
+) -> None:
+    await offer(await begin("left"), 2)
+    engine.gate.clear()
+    with pytest.raises(EngineError, match="giving up"):
+        async with work(max_batch=2, engine_timeout_s=0.3) as running:
+            await wait_until(lambda: engine.arrived == 1, "a batch in the engine")
+            running.worker._reader._read = broken
+            await asyncio.wait({running.task}, timeout=20)
+
+
+async def broken(*_: Any) -> Any:
+    raise RedisUnavailable("the test said so")
+
+
 async def test_an_engine_that_hangs_when_it_is_given_a_frame_ends_the_worker(
     redis, keys, begin, work, engine
 ) -> None:

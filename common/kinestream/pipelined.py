@@ -23,6 +23,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from kinestream.redis import is_away
+
 IDLE_S = 15.0
 """A connection that was not used for longer is made anew: NAT and load balancers forget idle connections."""
 
@@ -51,6 +53,7 @@ class Pipelined:
         self._connection: AbstractConnection | None = None
         self._connecting = asyncio.Lock()
         self._wire: _Wire | None = None
+        self._closed = False
 
     async def command(self, *words: bytes | str | int) -> Any:
         """The reply to a command, lists and bytes as they come; raises redis's own errors."""
@@ -61,7 +64,8 @@ class Pipelined:
         return await self._connection.retry.call_with_retry(partial(self._ask, packed), _nothing)
 
     async def close(self) -> None:
-        """Give the connection back; whoever waits for a reply is told that it is lost."""
+        """Give the connection back, for good; whoever waits for a reply is told that it is lost."""
+        self._closed = True
         connection, self._connection, self._wire = self._connection, None, None
         if connection is not None:
             await connection.disconnect(nowait=True)
@@ -71,23 +75,40 @@ class Pipelined:
         wire = self._wire
         if wire is None or not wire.is_fresh():
             wire = await self._connect()
-        return await wire.ask(packed)
+        try:
+            return await wire.ask(packed)
+        except RedisError as error:
+            if is_away(error):  # another connection may lead to a server that serves, as after a failover
+                wire.is_of_use = False
+            raise
+        except asyncio.CancelledError:
+            wire.forgo()
+            raise
 
     async def _connect(self) -> _Wire:
         async with self._connecting:
             if self._wire is not None and self._wire.is_fresh():
                 return self._wire
-            if self._connection is None:
-                self._connection = await self._client.connection_pool.get_connection()
-            else:
-                await self._connection.disconnect(nowait=True)
-                await self._connection.connect()  # type: ignore[no-untyped-call]
-            self._wire = _Wire(self._connection)
+            if self._closed:
+                raise RedisConnectionError("the connection was given back")
+            pool = self._client.connection_pool
+            connection: Any = self._connection or pool.get_available_connection()  # type: ignore[no-untyped-call]
+            self._connection = None
+            try:
+                await connection.disconnect(nowait=True)
+                await connection.connect()
+                if self._closed:
+                    raise RedisConnectionError("the connection was given back")
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                await pool.release(connection)
+                raise
+            self._connection, self._wire = connection, _Wire(connection)
             return self._wire
 
 
 async def _nothing(_: RedisError) -> None:
-    """After a failed try: a connection that was lost is made anew by the next one."""
+    """After a failed try: the next one makes the connection anew."""
 
 
 class _Wire(asyncio.Protocol):
@@ -105,13 +126,13 @@ class _Wire(asyncio.Protocol):
         self._asked: deque[asyncio.Future[Any]] = deque()
         self._moved_s = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
-        self._lost = False
+        self.is_of_use = True
         self._transport.set_protocol(self)
 
     def is_fresh(self) -> bool:
         """Whether a command may be sent."""
         idle_s = 0 if self._asked else self._loop.time() - self._moved_s
-        return not self._lost and not self._transport.is_closing() and idle_s < IDLE_S
+        return self.is_of_use and not self._transport.is_closing() and idle_s < IDLE_S
 
     def ask(self, packed: bytes) -> asyncio.Future[Any]:
         """Send a command; the future is its reply."""
@@ -123,6 +144,11 @@ class _Wire(asyncio.Protocol):
         if self._timer is None:
             self._look_in(self._limit_s)
         return reply
+
+    def forgo(self) -> None:
+        """Somebody does not wait any more. If nobody does, nobody waits for what could not be sent either."""
+        if self._transport.get_write_buffer_size() and all(reply.done() for reply in self._asked):
+            self._give_up(RedisConnectionError("nobody waits any more"))
 
     def data_received(self, data: bytes) -> None:
         """Hand out replies."""
@@ -159,7 +185,7 @@ class _Wire(asyncio.Protocol):
         self._transport.abort()
 
     def _fail(self, error: RedisError) -> None:
-        self._lost = True
+        self.is_of_use = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

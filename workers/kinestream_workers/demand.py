@@ -105,9 +105,9 @@ class Demand:
         """A batch is given to the engine."""
         self._lookahead.engine.begun(images, self._clock())
 
-    def ended(self) -> None:
-        """The engine is done with the first of those that it has."""
-        self._lookahead.engine.ended(self._clock())
+    def ended(self, worked: tuple[int, float]) -> None:
+        """The engine is done with the first of those that it has: images that it did, and the seconds."""
+        self._lookahead.engine.ended(self._clock(), worked)
 
     def committed(self, served_live: Iterable[Held], seconds: float) -> None:
         """A commit lasted so long; these are the live frames in it that became `ok`."""

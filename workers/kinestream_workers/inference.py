@@ -57,6 +57,12 @@ class Begun:
             except EngineHangs as error:
                 self.error = error
 
+    @property
+    def worked(self) -> tuple[int, float]:
+        """How many images the engine did, and the seconds that it took; none if it failed."""
+        images = 0 if self.error or self.withdrawn else len(self.batch.images)
+        return images, self.ended_s - self.begun_s
+
 
 class _Call:
     """Something for the engine's thread to do."""
@@ -65,7 +71,6 @@ class _Call:
         self.do = do
         self.what = what
         self.done = done
-        self.since_s: float | None = None
 
 
 class Inference:
@@ -81,6 +86,8 @@ class Inference:
         self._engine = engine
         self._settings = settings
         self._without_stale = without_stale
+        self._at: Begun | None = None
+        self._since_s: float | None = None
         self._hangs = False
         self._withdrawn = False
         self._blank = engine.new_batch(1)
@@ -94,6 +101,10 @@ class Inference:
         begun = Begun(batch)
         begun.done = self._called(lambda: self._infer(begun), f"a batch of {len(batch.images)}")
         return begun
+
+    def suspects(self, begun: Begun) -> Sequence[Held]:
+        """The frames that may be why the engine hangs, while this batch is waited for: those it is at."""
+        return [image.held for image in (self._at or begun).batch.images]
 
     def withdraw(self) -> None:
         """Take back the batches whose turn has not come, and those that are begun from now on."""
@@ -176,11 +187,13 @@ class Inference:
             return
         begun.batch = batch = self._without_stale(begun.batch)
         begun.begun_s = time.monotonic()
+        self._at = begun
         try:
             if slots := [image.slot for image in batch.images]:
                 begun.people = self._engine.infer(batch.memory, slots)
         except Exception as error:
             begun.error = error
+        self._at = None
         begun.ended_s = time.monotonic()
 
     def _called(self, do: Callable[[], Any], what: str) -> asyncio.Future[Any]:
@@ -195,9 +208,9 @@ class Inference:
         call.done.add_done_callback(lambda _: timer.cancel())
 
     def _look(self, call: _Call) -> None:
-        """Give up if the engine is at it for too long; it may have waited for others before."""
-        timeout_s = self._settings.engine_timeout_s
-        left_s = timeout_s if call.since_s is None else call.since_s + timeout_s - time.monotonic()
+        """Give up if the engine is at one thing for too long, this one or one that it waits for."""
+        timeout_s, since_s = self._settings.engine_timeout_s, self._since_s
+        left_s = timeout_s if since_s is None else since_s + timeout_s - time.monotonic()
         if call.done.done():
             return
         if left_s > 0:
@@ -210,11 +223,12 @@ class Inference:
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
-            call.since_s = time.monotonic()
+            self._since_s = time.monotonic()
             try:
                 result, error = call.do(), None
             except Exception as raised:
                 result, error = None, raised
+            self._since_s = None
             with contextlib.suppress(RuntimeError):  # the loop is closed: the worker gave up on this engine
                 call.done.get_loop().call_soon_threadsafe(_settle, call.done, result, error)
 

@@ -58,9 +58,13 @@ class AtWork:
             self._since_s = now_s
         self._sizes.append(size)
 
-    def ended(self, now_s: float) -> float:
-        """The first one is done; how long it took. Batches in which no image was left cost nothing."""
-        size, took_s, self._since_s = self._sizes.popleft(), now_s - self._since_s, now_s
+    def ended(self, now_s: float, worked: tuple[int, float] | None = None) -> float:
+        """The first one is done; how long it took. `worked` is how many images were left in it, and the
+        seconds that they took, where that is known better. A batch in which none was left teaches nothing.
+        """
+        size, took_s = worked or (self._sizes[0], now_s - self._since_s)
+        self._sizes.popleft()
+        self._since_s = now_s
         if size:
             self._costs.saw(size, 1000 * took_s)
         return took_s

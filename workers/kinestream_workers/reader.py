@@ -33,7 +33,7 @@ _ASK_S = 0.1
 """How long frames that were handed back may wait for who is waiting for new ones."""
 
 _MOMENT_S = 0.002
-"""A wait that took longer did not find its frame there."""
+"""A wait that took longer did not find its frame there; and what came so long ago did not queue."""
 
 
 class Wanted(Protocol):
@@ -82,6 +82,7 @@ class Reader:
         self._cameras: list[str] = []
         self._cameras_read_s = float("-inf")
         self._waited_s = 0.0  # how long the last wait took, if it brought a frame
+        self._waited_until_s = float("-inf")
         self._asked_s = float("-inf")
 
     @property
@@ -148,16 +149,18 @@ class Reader:
     def _none_is_there(self, cameras: int, room: int) -> bool:
         """Whether frames can be waited for without asking first.
 
-        All streams were empty just now if a wait went on until a frame came. Should others have come since,
-        the next wait takes one of each camera, for which there must be room.
+        All streams were empty just now if a wait has just ended that went on until a frame came. Should
+        others have come since, the next wait takes one of each camera, for which there must be room.
         """
-        recently = time.monotonic() - self._asked_s < _ASK_S
-        return self._waited_s > _MOMENT_S and recently and cameras <= room
+        now_s = time.monotonic()
+        just_now = self._waited_s > _MOMENT_S and now_s - self._waited_until_s < _MOMENT_S
+        return just_now and now_s - self._asked_s < _ASK_S and cameras <= room
 
     async def _wait(self, cameras: list[str]) -> Sequence[Held]:
         begun_s = time.monotonic()
         held = await self._consumer.wait(cameras, BLOCK_MS)
-        self._waited_s = time.monotonic() - begun_s if held else 0.0
+        self._waited_until_s = time.monotonic()
+        self._waited_s = self._waited_until_s - begun_s if held else 0.0
         return held
 
     async def _look_for_cameras(self) -> None:

@@ -229,12 +229,12 @@ class Worker:
             while (begun := await self._inferred.get()) is not None:
                 await begun.ended()
                 self._engine_room.release()
-                self._demand.ended()
+                self._demand.ended(begun.worked)
                 self._demand.went(begun.batch.frames)
                 try:
                     inferred = await self._inference.outcomes_of(begun)
                 except EngineHangs:  # as above
-                    self._suspects = [image.held for image in begun.batch.images]
+                    self._suspects = [*self._inference.suspects(begun)]
                     raise
                 self._memories.put_nowait(begun.batch.memory)
                 self._committing.put(inferred.outcomes)
