@@ -20,6 +20,7 @@ from kinestream.errors import RedisUnavailable
 from lying_http import LyingServer
 from pipeline import TIMEOUT_S
 from servers import Server
+from waiting import wait_until_sync
 
 pytestmark = pytest.mark.timeout(3 * TIMEOUT_S)
 
