@@ -200,7 +200,7 @@ async def test_after_a_failover_another_connection_is_tried(
         await line.command(*script)
         before = await line.command("CLIENT", "ID")
         await line.command("REPLICAOF", "127.0.0.1", free_port())
-        with pytest.raises(ResponseError, match="(?i)read.?only"):
+        with pytest.raises(ResponseError, match=r"(?i)read.?only"):
             await line.command(*script)
         assert await line.command("CLIENT", "ID") != before
 
