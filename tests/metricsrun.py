@@ -68,7 +68,7 @@ def play(url: str, folder: Path) -> Scraped:
                 "the exporter sees it",
             )
             exporter.command.wait_until(
-                lambda: exporter.scrape().sum("kinestream_camera_fps", camera="hall") > 0,
+                lambda: exporter.scrape().has("kinestream_camera_fps", camera="hall"),
                 "the camera's producer has told how it is",
             )
             full = {"metrics": exporter.scrape(), "ingest": ingest.scrape()}

@@ -56,6 +56,10 @@ class Scrape:
         assert found, f"no {name} with {labels}"
         return sum(found)
 
+    def has(self, name: str, **labels: str) -> bool:
+        """Whether there are such samples by now, and any but zero."""
+        return any(self._values(name, labels))
+
     def says(self, name: str, value: float, **labels: str) -> bool:
         """Whether there are such samples by now, with this sum."""
         found = self._values(name, labels)

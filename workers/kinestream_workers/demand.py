@@ -105,8 +105,8 @@ class Demand:
         """A batch is given to the engine."""
         self._lookahead.engine.begun(images, self._clock())
 
-    def ended(self, worked: tuple[int, float]) -> None:
-        """The engine is done with the first of those that it has: images that it did, and the seconds."""
+    def ended(self, worked: tuple[int, float] | None = None) -> None:
+        """The engine is done with its first batch: images that it did, and seconds, if known."""
         self._lookahead.engine.ended(self._clock(), worked)
 
     def committed(self, served_live: Iterable[Held], seconds: float) -> None:
