@@ -95,7 +95,7 @@ class Pipelined:
             connection: Any = self._connection or pool.get_available_connection()  # type: ignore[no-untyped-call]
             self._connection = None
             try:
-                await connection.disconnect(nowait=True)
+                await connection.disconnect(nowait=True)  # one that the pool had may be idle for long
                 await connection.connect()
                 if self._closed:
                     raise RedisConnectionError("the connection was given back")

@@ -87,7 +87,7 @@ class Inference:
         self._settings = settings
         self._without_stale = without_stale
         self._at: Begun | None = None
-        self._since_s: float | None = None
+        self._doing: tuple[str, float] | None = None  # what the thread is at, and since when
         self._hangs = False
         self._withdrawn = False
         self._blank = engine.new_batch(1)
@@ -209,26 +209,25 @@ class Inference:
 
     def _look(self, call: _Call) -> None:
         """Give up if the engine is at one thing for too long, this one or one that it waits for."""
-        timeout_s, since_s = self._settings.engine_timeout_s, self._since_s
-        left_s = timeout_s if since_s is None else since_s + timeout_s - time.monotonic()
+        timeout_s = self._settings.engine_timeout_s
+        what, since_s = self._doing or (call.what, time.monotonic())
+        left_s = since_s + timeout_s - time.monotonic()
         if call.done.done():
             return
         if left_s > 0:
             self._look_in(left_s, call)
             return
         self._hangs = True
-        call.done.set_exception(
-            EngineHangs(f"the engine is at {call.what} for over {timeout_s:g} s: giving up")
-        )
+        call.done.set_exception(EngineHangs(f"the engine is at {what} for over {timeout_s:g} s: giving up"))
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
-            self._since_s = time.monotonic()
+            self._doing = call.what, time.monotonic()
             try:
                 result, error = call.do(), None
             except Exception as raised:
                 result, error = None, raised
-            self._since_s = None
+            self._doing = None
             with contextlib.suppress(RuntimeError):  # the loop is closed: the worker gave up on this engine
                 call.done.get_loop().call_soon_threadsafe(_settle, call.done, result, error)
 

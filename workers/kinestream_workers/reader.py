@@ -81,8 +81,7 @@ class Reader:
         self._giveway = GiveWay()
         self._cameras: list[str] = []
         self._cameras_read_s = float("-inf")
-        self._waited_s = 0.0  # how long the last wait took, if it brought a frame
-        self._waited_until_s = float("-inf")
+        self._were_empty_s = float("-inf")  # when a wait ended that had gone on until a frame came
         self._asked_s = float("-inf")
 
     @property
@@ -153,14 +152,14 @@ class Reader:
         others have come since, the next wait takes one of each camera, for which there must be room.
         """
         now_s = time.monotonic()
-        just_now = self._waited_s > _MOMENT_S and now_s - self._waited_until_s < _MOMENT_S
+        just_now = now_s - self._were_empty_s < _MOMENT_S
         return just_now and now_s - self._asked_s < _ASK_S and cameras <= room
 
     async def _wait(self, cameras: list[str]) -> Sequence[Held]:
         begun_s = time.monotonic()
         held = await self._consumer.wait(cameras, BLOCK_MS)
-        self._waited_until_s = time.monotonic()
-        self._waited_s = self._waited_until_s - begun_s if held else 0.0
+        now_s = time.monotonic()
+        self._were_empty_s = now_s if held and now_s - begun_s > _MOMENT_S else float("-inf")
         return held
 
     async def _look_for_cameras(self) -> None:
