@@ -74,8 +74,8 @@ def answer(flat: Callable[[int], Any], paced: Callable[[float, float], Any], **p
 
 
 def punctual_loop() -> asyncio.AbstractEventLoop:
-    """An event loop whose sleeps end within 0.1 ms of their time: asyncio's own waits by whole milliseconds,
-    and a camera that is late for that reason would be counted against whoever gets its frames.
+    """An event loop whose sleeps are not rounded up to whole milliseconds, as epoll's are: a camera that is
+    late for that reason would be counted against whoever gets its frames.
     """
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 

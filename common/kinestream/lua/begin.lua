@@ -47,7 +47,7 @@ end
 
 redis.call('HSET', cameras, camera, run)
 redis.call('SADD', active, camera)
-redis.call('DEL', (string.match(active, '^.*:') or '') .. 'seen')
+redis.call('DEL', beside(active, 'seen'))
 redis.call('HSET', ledger, 'state', 'open', 'produced', 0, 'lane', lane, 'source', source, 'token', token,
   'priority', priority, 'max_age_ms', max_age_ms, 'began_us', as_text(now_us()))
 create_group(frames)

@@ -7,8 +7,7 @@
 local KEPT_MS = 500
 
 local active, cameras = KEYS[1], KEYS[2]
-local prefix = string.match(active, '^.*:') or ''
-local seen = redis.call('GET', prefix .. 'seen')
+local seen = redis.call('GET', beside(active, 'seen'))
 if seen then
   return seen
 end
@@ -17,9 +16,9 @@ local found, names = {}, redis.call('SMEMBERS', active)
 local runs = #names > 0 and redis.call('HMGET', cameras, unpack(names))
 for i, camera in ipairs(names) do
   local run = runs[i] or ''
-  local facts = redis.call('HMGET', prefix .. 'ledger:' .. camera .. ':' .. run, 'lane', 'priority', 'max_age_ms')
+  local facts = redis.call('HMGET', beside(active, 'ledger:' .. camera .. ':' .. run), 'lane', 'priority', 'max_age_ms')
   found[#found + 1] = { camera, facts[1] or '', facts[2] or '', facts[3] or '' }
 end
 seen = cmsgpack.pack(found)
-redis.pcall('SET', prefix .. 'seen', seen, 'PX', KEPT_MS) -- refused where memory is full: then everybody looks
+redis.pcall('SET', beside(active, 'seen'), seen, 'PX', KEPT_MS) -- refused where memory is full: then everybody looks
 return seen

@@ -96,14 +96,14 @@ end
 if fits then
   redis.call('XADD', frames, run .. '-' .. seq_text, 'frame', frame, 'if_dropped', if_dropped,
     'offered_us', as_text(now_us()))
-  redis.call('SADD', (string.match(cameras, '^.*:') or '') .. 'waiting', camera)
+  redis.call('SADD', beside(cameras, 'waiting'), camera)
 else
   publish(results, if_dropped) -- what may not give way leaves no room for even this one
   count(ledger, 'dropped', 'no-room', 1)
 end
 redis.call('HSET', ledger, 'produced', as_text(seq + 1))
 if redis.call('SADD', active, camera) == 1 then
-  redis.call('DEL', (string.match(active, '^.*:') or '') .. 'seen') -- the camera had been lost
+  redis.call('DEL', beside(active, 'seen')) -- the camera had been lost
 end
 if last_number then
   trim_results(results, keep_ms, max_result_bytes)

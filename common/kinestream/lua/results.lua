@@ -28,6 +28,11 @@ local function go_on_when_memory_is_full(frames)
   redis.call('XACK', frames, GROUP, '0-0')
 end
 
+-- The key of this name that stands beside another one, with the same prefix.
+local function beside(key, name)
+  return (string.match(key, '^.*:') or '') .. name
+end
+
 local function is_whole(text)
   return text == '0' or string.find(text, '^[1-9]%d*$') and tonumber(text) <= 9007199254740991
 end
@@ -165,10 +170,9 @@ local function leave_if_over(cameras, active, frames, ledger, camera, keep_s)
   local newest = redis.call('HGET', cameras, camera)
   local state = newest and redis.call('HGET', ledger_of(ledger, newest), 'state')
   if state ~= 'open' and state ~= 'closing' then
-    local prefix = string.match(active, '^.*:') or ''
     redis.call('SREM', active, camera)
-    redis.call('SREM', prefix .. 'waiting', camera)
-    redis.call('DEL', prefix .. 'seen')
+    redis.call('SREM', beside(active, 'waiting'), camera)
+    redis.call('DEL', beside(active, 'seen'))
     redis.call('EXPIRE', frames, keep_s)
     forget_workers(frames, -1)
   end
