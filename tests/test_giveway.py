@@ -31,6 +31,14 @@ def of(*cameras: str) -> list[Held]:
     return [Held(camera, 1, 0, b"", 1, 0.0) for camera in cameras]
 
 
+def at_work() -> GiveWay:
+    """The upload has just begun to give way to the live camera."""
+    giveway = GiveWay()
+    giveway.took(of("live"), WISHES, 0.0)
+    giveway.split([*WISHES], WISHES, 0.0)
+    return giveway
+
+
 def test_nobody_gives_way_while_no_live_camera_is_at_work() -> None:
     giveway = GiveWay()
     assert giveway.split([*WISHES], WISHES, 0.0) == (["live", "upload"], [])
@@ -67,7 +75,7 @@ def test_a_live_camera_that_is_gone_keeps_nobody_waiting() -> None:
 
 @given(takes=st.lists(st.integers(1, 6), min_size=40, max_size=40))
 def test_something_is_owed_after_every_few_frames(takes: list[int]) -> None:
-    giveway, turns, taken = GiveWay(), 0, 0
+    giveway, turns, taken = at_work(), 0, 0
     for frames in takes:
         if giveway.owed():
             turns += 1
@@ -76,6 +84,42 @@ def test_something_is_owed_after_every_few_frames(takes: list[int]) -> None:
         giveway.took(of(*["live"] * frames), WISHES, 0.0)
         taken += frames
         assert abs(turns - taken / FLOOR_OF) <= 2
+
+
+def test_what_an_upload_took_while_it_was_alone_is_no_debt_of_live_cameras() -> None:
+    """Or else whoever begins after an hour of it would wait for minutes."""
+    giveway = GiveWay()
+    for _ in range(100):
+        giveway.split(["upload"], WISHES, 0.0)
+        giveway.took(of("upload"), WISHES, 0.0)
+    giveway.took(of("live"), WISHES, 0.0)
+    assert giveway.split([*WISHES], WISHES, 0.1) == (["live"], ["upload"])
+    assert not giveway.owed()
+
+
+def test_live_cameras_that_were_alone_owe_nothing_to_an_upload_that_begins() -> None:
+    giveway = GiveWay()
+    for _ in range(100):
+        giveway.split(["live"], WISHES, 0.0)
+        giveway.took(of("live"), WISHES, 0.0)
+    giveway.split([*WISHES], WISHES, 0.1)
+    assert not giveway.owed()
+
+
+def test_nothing_is_owed_to_an_upload_that_gets_more_than_its_floor_anyway() -> None:
+    giveway = at_work()
+    for _ in range(100):
+        giveway.took(of("live", "live"), WISHES, 0.0)
+        giveway.took(of("upload"), WISHES, 0.0)
+        assert not giveway.owed()
+
+
+def test_an_upload_that_had_nothing_when_it_was_owed_a_frame_does_not_save_it_up() -> None:
+    giveway = at_work()
+    giveway.took(of(*["live"] * 3 * FLOOR_OF), WISHES, 0.0)
+    assert giveway.owed()
+    giveway.had_nothing()
+    assert not giveway.owed()
 
 
 async def test_an_upload_never_fills_up_the_batch_of_a_live_frame(begin, work, published, engine) -> None:
@@ -152,7 +196,7 @@ def test_among_those_who_give_way_and_among_the_others_all_get_the_same(
 
     for _ in range(400):
         first, behind = giveway.split([*wishes], wishes, 0.0)
-        if behind and giveway.owed():
+        if giveway.owed():
             take(giveway.turns, behind, 1)
         else:
             take(turns, first, room)

@@ -3,8 +3,8 @@
 A live frame cannot overtake what a worker holds. So an upload's frames, which lose nothing by waiting, are
 taken only when the engine is about to have nothing else, and only a few at a time; they do not fill up the
 batches of live frames either. What is left in a live frame's way is what happens to be in the engine. Every
-`FLOOR_OF`-th frame is the upload's all the same, whenever its turn comes. When no live frame has come for a
-while, uploads have the worker for themselves, in full batches.
+`FLOOR_OF`-th frame is the upload's all the same: what it does not get by itself is taken out of turn. When no
+live frame has come for a while, uploads have the worker for themselves, in full batches.
 
 Pure: it is told the time, of any monotonic clock. Not for: ranks and shares (see `kinestream.turns`).
 """
@@ -21,12 +21,16 @@ AT_WORK_S = 2.0
 
 
 class GiveWay:
-    """Of one worker: who gives way now, the `turns` of those, and whether a frame is owed to them."""
+    """Of one worker: who gives way now, the `turns` of those, and whether a frame is owed to them.
+
+    For each take `split`, and afterwards `took`; `had_nothing` if one of what was `owed` brought none.
+    """
 
     def __init__(self) -> None:
         self.turns = Turns()
         self._live_until_s: dict[str, float] = {}
-        self._taken = 0  # frames, less those for which somebody behind has had a turn
+        self._behind: frozenset[str] = frozenset()
+        self._ahead = 0  # frames that went before those behind, and that no frame of theirs has made up for
 
     def split(
         self, cameras: Sequence[str], wishes: Mapping[str, Wishes], now_s: float
@@ -37,27 +41,34 @@ class GiveWay:
         """
         self._live_until_s = {camera: s for camera, s in self._live_until_s.items() if s > now_s}
         at_work = [wishes[camera].rank for camera in self._live_until_s if camera in wishes]
-        if not at_work:
-            return list(cameras), []
-        last = max(at_work)
-        behind = [
-            camera
-            for camera in cameras
-            if camera in wishes and wishes[camera].lane != "live" and wishes[camera].rank > last
-        ]
-        return [camera for camera in cameras if camera not in behind], behind
+        behind: list[str] = []
+        if at_work:
+            last = max(at_work)
+            behind = [
+                camera
+                for camera in cameras
+                if camera in wishes and wishes[camera].lane != "live" and wishes[camera].rank > last
+            ]
+        self._behind = frozenset(behind)
+        if not behind:
+            self._ahead = 0
+        return [camera for camera in cameras if camera not in self._behind], behind
 
     def owed(self) -> bool:
-        """Whether it is time for a frame of those who give way; asking takes the turn."""
-        if self._taken < FLOOR_OF - 1:
-            return False
-        self._taken -= FLOOR_OF
-        return True
+        """Whether it is time for a frame of those who give way."""
+        return self._ahead >= FLOOR_OF - 1
+
+    def had_nothing(self) -> None:
+        """Tell that those who give way had no frame when one was owed to them; they do not save it up."""
+        self._ahead = 0
 
     def took(self, held: Sequence[Held], wishes: Mapping[str, Wishes], now_s: float) -> None:
-        """Tell what a take brought."""
+        """Tell what a take brought, of those that were split before it."""
         for frame in held:
             known = wishes.get(frame.camera)
             if known is None or known.lane == "live":
                 self._live_until_s[frame.camera] = now_s + AT_WORK_S
-            self._taken += not frame.late
+            if frame.camera in self._behind:
+                self._ahead = max(0, self._ahead - (FLOOR_OF - 1))
+            elif self._behind and not frame.late:
+                self._ahead += 1

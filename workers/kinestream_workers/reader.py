@@ -127,8 +127,10 @@ class Reader:
         take, turns = self._consumer.take, self._giveway.turns
         if not behind and self._none_is_there(len(first), room):
             return await self._wait(first)
-        if behind and self._giveway.owed() and (held := await take(behind, 1, turns=turns)):
-            return held
+        if behind and self._giveway.owed():
+            if held := await take(behind, 1, turns=turns):
+                return held
+            self._giveway.had_nothing()
         held = []
         if first:
             begun_s = time.monotonic()
