@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -19,41 +21,75 @@ def pool():
         yield made
 
 
-async def test_it_ends_with_the_last_one_failed_ones_included(pool) -> None:
+@pytest.fixture
+def counting(pool):
+    """Does calls on two threads, and counts each when it is done."""
+
+    def begin(*calls: Callable[[], object], then: Callable[[], None] = lambda: None) -> Countdown:
+        countdown = Countdown(len(calls), then)
+
+        def do(call: Callable[[], object]) -> None:
+            call()
+            countdown.one_less()
+
+        for call in calls:
+            pool.submit(do, call)
+        return countdown
+
+    return begin
+
+
+async def test_it_ends_with_the_last_one(counting) -> None:
     ended = []
 
     def call(number: int) -> None:
         time.sleep(0.05 * number)
         ended.append(number)
-        if number == 1:
-            raise ValueError
 
-    await Countdown([pool.submit(call, number) for number in range(4)]).wait(5)
+    await counting(*(partial(call, number) for number in range(4))).wait(5)
     assert sorted(ended) == [0, 1, 2, 3]
 
 
-async def test_what_was_done_before_or_is_nothing_is_not_waited_for(pool) -> None:
-    done = pool.submit(int)
-    done.result()
-    await asyncio.wait_for(Countdown([done]).wait(5), 1)
-    await asyncio.wait_for(Countdown([]).wait(5), 1)
+async def test_what_was_done_before_or_is_nothing_is_not_waited_for() -> None:
+    done = Countdown(1, lambda: None)
+    done.one_less()
+    await asyncio.wait_for(done.wait(5), 1)
+    await asyncio.wait_for(Countdown(0, lambda: None).wait(5), 1)
 
 
-async def test_cancelled_ones_count_as_done(pool) -> None:
+async def test_who_wants_to_know_is_told_once_in_order_on_the_thread_that_counts_last(counting) -> None:
+    told: list[tuple[str, int]] = []
+
+    def tell(who: str) -> Callable[[], None]:
+        return lambda: told.append((who, threading.get_ident()))
+
     gate = threading.Event()
-    calls = [pool.submit(gate.wait) for _ in range(5)]
-    countdown = Countdown(calls)
-    assert sum(call.cancel() for call in calls) == 3
+    countdown = counting(gate.wait, gate.wait, then=tell("first"))
+    countdown.when_over(tell("second"))
+    assert not told and not countdown.is_over
     gate.set()
     await countdown.wait(5)
+    countdown.when_over(tell("late"))
+    assert [who for who, _ in told] == ["first", "second", "late"]
+    threads = [thread for _, thread in told]
+    assert threads[0] == threads[1] != threads[2] == threading.get_ident()
 
 
-async def test_stuck_is_only_who_does_not_get_on(pool) -> None:
-    slow = [pool.submit(time.sleep, 0.2) for _ in range(8)]
-    await Countdown(slow).wait(0.5)  # 0.8 s altogether, but one after the other
+def test_nobody_hears_of_the_end_before_what_belongs_to_it_is_done() -> None:
+    seen = []
+    countdown = Countdown(2, lambda: seen.append(countdown.is_over))
+    countdown.when_over(lambda: seen.append(countdown.is_over))
+    countdown.one_less()
+    assert not seen
+    countdown.one_less()
+    assert seen == [False, True]
+
+
+async def test_stuck_is_only_who_does_not_get_on(counting) -> None:
+    await counting(*[partial(time.sleep, 0.2)] * 8).wait(0.5)  # 0.8 s altogether, but one after the other
 
     gate = threading.Event()
-    stuck = Countdown([pool.submit(int), pool.submit(gate.wait)])
+    stuck = counting(int, gate.wait)
     began_s = time.monotonic()
     with pytest.raises(Stuck):
         await stuck.wait(0.2)

@@ -1,4 +1,6 @@
-"""`kinestream_workers.thrift`: memory that was freed is used again, without asking the system for it."""
+"""`kinestream_workers.thrift`: memory that was freed is used again, without asking the system for it; and the
+garbage collector has little to look at.
+"""
 
 from __future__ import annotations
 
@@ -32,3 +34,19 @@ def test_a_picture_faults_in_no_pages() -> None:
 
     assert faults("thrifty") < 10
     assert faults("as it is") > 100, "the test sees what it is about"
+
+
+STEADY = """
+import gc
+import kinestream_workers.worker
+from kinestream_workers.thrift import be_steady
+before = len(gc.get_objects())
+be_steady()
+print(before, len(gc.get_objects()))
+"""
+
+
+def test_the_garbage_collector_leaves_alone_what_was_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", STEADY], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert after < before / 20

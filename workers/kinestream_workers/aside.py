@@ -19,8 +19,8 @@ from dataclasses import replace
 from kinestream.groupconsumer import Held
 from kinestream.messages import Frame
 from kinestream.processes import be_nice
+from kinestream_workers.batches import Taken
 from kinestream_workers.decoding import decode
-from kinestream_workers.preparing import Taken
 
 
 class Aside:

@@ -195,7 +195,7 @@ async def _work(
     from kinestream_workers.engines import warm_up, warm_up_within
     from kinestream_workers.engines.engine import EngineHangs
     from kinestream_workers.target import LARGEST
-    from kinestream_workers.thrift import be_thrifty
+    from kinestream_workers.thrift import be_steady, be_thrifty
     from kinestream_workers.worker import Worker
 
     settings = dataclasses.replace(
@@ -217,6 +217,7 @@ async def _work(
             consumer = GroupConsumer(client, settings.name, limits=Limits(lease_ms=lease_ms))
             working = Worker(consumer, engine, settings, costs)
             _tell(telemetry, working, engine, settings.name, stop)
+            be_steady()
             try:
                 await working.run(stop)
             except EngineHangs as error:

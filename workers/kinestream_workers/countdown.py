@@ -1,6 +1,6 @@
-"""Waiting for many calls on threads at once: the event loop is woken when the last one is done, not by each.
+"""Waiting for many things that threads do: whoever waits is woken when the last one is done, not by each.
 
-A wake-up costs as much as unpacking a frame does. Not for: what is called, nor where.
+A wake-up costs as much as unpacking a frame does. Not for: what is done, nor by whom.
 """
 
 from __future__ import annotations
@@ -8,56 +8,79 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Collection
-from concurrent.futures import Future
-from typing import Any
+from collections.abc import Callable
 
 
 class Stuck(Exception):
-    """None of the calls that are left has ended for too long."""
+    """None of what is left was done for too long."""
 
 
 class Countdown:
-    """Counts futures of threads down; make it on the event loop that will wait."""
+    """Counts down from `left`, by any threads."""
 
-    def __init__(self, futures: Collection[Future[Any]]) -> None:
-        self.left = len(futures)
+    def __init__(self, left: int, then: Callable[[], None]) -> None:
+        """`then` is called before anybody hears of the end, on the thread that counted last."""
+        self.left = left
+        self.is_over = False
         self._lock = threading.Lock()
-        self._loop = asyncio.get_running_loop()
-        self._over: asyncio.Future[None] = self._loop.create_future()
-        if not futures:
-            self._over.set_result(None)
-        for future in futures:
-            future.add_done_callback(self._one_less)
+        self._then: list[Callable[[], None]] = [then]
+        if not left:
+            self._end()
 
-    async def wait(self, timeout_s: float) -> None:
-        """Wait until all are done, failed or cancelled; raises `Stuck` when none ended for `timeout_s`.
-
-        A large batch of large images may take long, as long as it gets on.
-        """
-        self._look_later(timeout_s)
-        try:
-            await self._over
-        finally:
-            self._timer.cancel()
-
-    def _look_later(self, timeout_s: float) -> None:
-        self._timer = self._loop.call_later(timeout_s, self._look, timeout_s, self.left)
-
-    def _look(self, timeout_s: float, left_before: int) -> None:
-        if self.left < left_before:
-            self._look_later(timeout_s)
-        elif not self._over.done():
-            self._over.set_exception(Stuck())
-
-    def _one_less(self, _: Future[Any]) -> None:
+    def one_less(self) -> None:
+        """One is done, failed or given up."""
         with self._lock:
             self.left -= 1
             is_last = self.left == 0
         if is_last:
+            self._end()
+
+    def when_over(self, then: Callable[[], None]) -> None:
+        """Have this called on the thread that counts last, or here and now if that was done."""
+        with self._lock:
+            if not self.is_over:
+                self._then.append(then)
+                return
+        then()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait until all are done; raises `Stuck` when none was for `timeout_s`.
+
+        A large batch of large images may take long, as long as it gets on.
+        """
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+        timer: asyncio.TimerHandle
+
+        def end() -> None:
+            if not over.done():
+                over.set_result(None)
+
+        def tell() -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._end)
+                loop.call_soon_threadsafe(end)
+
+        def look(left_before: int) -> None:
+            nonlocal timer
+            if self.left < left_before:
+                timer = loop.call_later(timeout_s, look, self.left)
+            elif not over.done():
+                over.set_exception(Stuck())
+
+        if self.is_over:
+            return
+        self.when_over(tell)
+        timer = loop.call_later(timeout_s, look, self.left)
+        try:
+            await over
+        finally:
+            timer.cancel()
 
     def _end(self) -> None:
-        if not self._over.done():
-            self._over.set_result(None)
+        self._then[0]()
+        with self._lock:
+            self.is_over = True
+            _, *then = self._then
+            self._then = []  # whatever these are of may be large, and refer to this
+        for one in then:
+            one()

@@ -1,28 +1,27 @@
-"""Runs batches through the engine on a thread of its own, and finds the frame that breaks a batch.
+"""Runs batches through the engine on its own thread, and finds the frame that breaks a batch.
 
-Not for: the engine itself (see `engines/`), nor for what is done with the outcomes.
+Not for: the engine itself (see `engines/`), its thread (`enginethread.py`), nor for what is done with the
+outcomes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import queue
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from kinestream.errors import EngineError
 from kinestream.groupconsumer import Held, Outcome
 from kinestream.messages import Person
 from kinestream_workers import outcomes
+from kinestream_workers.batches import Batch, Preparing, Ready
 from kinestream_workers.decoding import in_source
 from kinestream_workers.engines import Engine
 from kinestream_workers.engines.engine import EngineHangs
 from kinestream_workers.engines.warmup import blank_image
-from kinestream_workers.preparing import Batch, Ready
+from kinestream_workers.enginethread import EngineThread
 from kinestream_workers.settings import WorkerSettings
 
 
@@ -37,16 +36,28 @@ class Inferred:
 class Begun:
     """A batch that the engine was given; made by `Inference.begin`.
 
-    What has grown too old leaves the `batch` when its turn comes. If it is `withdrawn`, its turn never came.
+    If it is `withdrawn`, its turn never came.
     """
 
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
+    def __init__(self, preparing: Preparing) -> None:
+        self._preparing = preparing
+        self._left: Batch | None = None
         self.people: Sequence[tuple[Person, ...]] = ()
         self.error: Exception | None = None
         self.withdrawn = False
         self.begun_s = self.ended_s = time.monotonic()
         self.done: asyncio.Future[None] | None = None
+
+    @property
+    def batch(self) -> Batch:
+        """What was prepared; from its turn on without what has grown too old."""
+        batch = self._left or self._preparing.batch
+        assert batch is not None, "nobody asks before it is prepared, nor if that failed"
+        return batch
+
+    @batch.setter
+    def batch(self, left: Batch) -> None:
+        self._left = left
 
     async def ended(self) -> None:
         """Wait until the engine is done with it; then there are `people`, or an `error`."""
@@ -64,17 +75,8 @@ class Begun:
         return images, self.ended_s - self.begun_s
 
 
-class _Call:
-    """Something for the engine's thread to do."""
-
-    def __init__(self, do: Callable[[], Any], what: str, done: asyncio.Future[Any]) -> None:
-        self.do = do
-        self.what = what
-        self.done = done
-
-
 class Inference:
-    """One engine on one daemon thread: if the engine hangs, the process can still end."""
+    """One engine on one thread."""
 
     def __init__(
         self,
@@ -87,19 +89,16 @@ class Inference:
         self._settings = settings
         self._without_stale = without_stale
         self._at: Begun | None = None
-        self._doing: tuple[str, float] | None = None  # what the thread is at, and since when
-        self._hangs = False
         self._withdrawn = False
         self._blank = engine.new_batch(1)
         engine.fill(self._blank, 0, blank_image())
-        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
-        self._thread.start()
+        self._thread = EngineThread(settings.engine_timeout_s)
 
-    def begin(self, batch: Batch) -> Begun:
-        """Have a batch inferred as soon as the engine has done those that were begun before it."""
-        begun = Begun(batch)
-        begun.done = self._called(lambda: self._infer(begun), f"a batch of {len(batch.images)}")
+    def begin(self, preparing: Preparing) -> Begun:
+        """Have a batch inferred as soon as it is prepared, and those that were begun before it are done."""
+        begun = Begun(preparing)
+        do = partial(self._infer, begun, preparing)
+        begun.done = self._thread.call(do, "a batch", after=preparing.at_work)
         return begun
 
     def suspects(self, begun: Begun) -> Sequence[Held]:
@@ -137,7 +136,7 @@ class Inference:
         outcomes_: list[Outcome] = list(batch.settled)
         again: list[Held] = list(batch.again)
         for image in batch.images:
-            alone = await self.outcomes_of(self.begin(Batch(batch.memory, [image], [])))
+            alone = await self.outcomes_of(self.begin(Preparing.done(Batch(batch.memory, [image], []))))
             outcomes_ += alone.outcomes
             again += alone.again
         return Inferred(outcomes_, again)
@@ -155,7 +154,7 @@ class Inference:
     async def _check_engine(self) -> None:
         """Raise `EngineError` unless the engine can infer a blank picture: whose fault is a failure?"""
         try:
-            await self._called(lambda: self._engine.infer(self._blank, [0]), "a blank picture")
+            await self._thread.call(lambda: self._engine.infer(self._blank, [0]), "a blank picture")
         except EngineHangs:
             raise
         except Exception as error:
@@ -180,14 +179,15 @@ class Inference:
             },
         )
 
-    def _infer(self, begun: Begun) -> None:
+    def _infer(self, begun: Begun, preparing: Preparing) -> None:
         """Let the engine do it, on its thread."""
-        if self._withdrawn:
+        if self._withdrawn or preparing.batch is None:
             begun.withdrawn = True
             return
         begun.batch = batch = self._without_stale(begun.batch)
         begun.begun_s = time.monotonic()
         self._at = begun
+        self._thread.is_at(f"a batch of {len(batch.images)}")
         try:
             if slots := [image.slot for image in batch.images]:
                 begun.people = self._engine.infer(batch.memory, slots)
@@ -196,55 +196,6 @@ class Inference:
         self._at = None
         begun.ended_s = time.monotonic()
 
-    def _called(self, do: Callable[[], Any], what: str) -> asyncio.Future[Any]:
-        """What this gives or raises on the engine's thread; `EngineHangs` if it does not end in time."""
-        call = _Call(do, what, asyncio.get_running_loop().create_future())
-        self._calls.put(call)
-        self._look_in(self._settings.engine_timeout_s, call)
-        return call.done
-
-    def _look_in(self, seconds: float, call: _Call) -> None:
-        timer = call.done.get_loop().call_later(seconds, self._look, call)
-        call.done.add_done_callback(lambda _: timer.cancel())
-
-    def _look(self, call: _Call) -> None:
-        """Give up if the engine is at one thing for too long, this one or one that it waits for."""
-        timeout_s = self._settings.engine_timeout_s
-        what, since_s = self._doing or (call.what, time.monotonic())
-        left_s = since_s + timeout_s - time.monotonic()
-        if call.done.done():
-            return
-        if left_s > 0:
-            self._look_in(left_s, call)
-            return
-        self._hangs = True
-        call.done.set_exception(EngineHangs(f"the engine is at {what} for over {timeout_s:g} s: giving up"))
-
-    def _serve(self) -> None:
-        while (call := self._calls.get()) is not None:
-            self._doing = call.what, time.monotonic()
-            try:
-                result, error = call.do(), None
-            except Exception as raised:
-                result, error = None, raised
-            self._doing = None
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the worker gave up on this engine
-                call.done.get_loop().call_soon_threadsafe(_settle, call.done, result, error)
-
     async def close(self) -> None:
-        """Wait until the engine has returned, so that it may be closed, and end the thread.
-
-        One that is known to hang is not waited for; raises `EngineHangs` for one that turns out to.
-        """
-        if not self._hangs:
-            await self._called(lambda: None, "its last batch")
-        self._calls.put(None)
-
-
-def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if done.done():
-        return
-    if error is None:
-        done.set_result(result)
-    else:
-        done.set_exception(error)
+        """Wait until the engine has returned, so that it may be closed; raises `EngineHangs`."""
+        await self._thread.close()

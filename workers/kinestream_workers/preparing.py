@@ -1,29 +1,33 @@
 """From held frames to a batch that is ready for the engine, on a small pool of threads.
 
 Here messages are unpacked, stale frames are put aside, and images are decoded and put into the engine's
-memory, which is used again and again. Not for: how one image is decoded (see `decoding.py`).
+memory, which is used again and again. Not for: how one image is decoded (see `decoding.py`), nor what a batch
+is (`batches.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from kinestream.errors import MessageError, UnsupportedVersion
-from kinestream.groupconsumer import Held, Outcome
+from kinestream.errors import KinestreamError, MessageError, UnsupportedVersion
+from kinestream.groupconsumer import Held
 from kinestream.logs import about
 from kinestream.messages import Frame
 from kinestream_workers import outcomes
-from kinestream_workers.countdown import Countdown, Stuck
+from kinestream_workers.batches import Batch, Preparing, Ready, Slot, Taken
+from kinestream_workers.countdown import Stuck
 from kinestream_workers.decoding import decode
-from kinestream_workers.engines import Engine, Image
+from kinestream_workers.engines import Engine
 from kinestream_workers.engines.engine import EngineHangs
 from kinestream_workers.settings import WorkerSettings
 
@@ -33,64 +37,6 @@ _log = logging.getLogger(__name__)
 LARGE_PIXELS = 10_000_000
 """Beyond 4K (8.8 million at most), whose decoding takes as long as a batch or two. What is larger is decoded
 aside."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Taken:
-    """A held frame on its way into a batch; with its `frame`, if it was too large to be decoded on that way.
-
-    Then there is an `image`, or an `error` that it could not be decoded for; neither if it grew too old.
-    """
-
-    held: Held
-    frame: Frame | None = None
-    image: Image | None = None
-    error: Exception | None = None
-    decoded_ms: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """One image in its slot of the batch."""
-
-    held: Held
-    frame: Frame
-    slot: int
-    decoded_ms: float
-
-
-Slot = Ready | Outcome | Held | Taken
-"""What becomes of a frame: an image, or settled without one, or to be tried again, or to be put aside."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """`images` lie in their slots of the engine's `memory`; `settled` are the frames that need no engine:
-    stale or undecodable.
-
-    On `again`, which failed in a way that may be this machine's fault, another attempt shall be made. `aside`
-    were too large, and are not a part of it.
-    """
-
-    memory: Any
-    images: Sequence[Ready]
-    settled: Sequence[Outcome]
-    again: Sequence[Held] = ()
-    aside: Sequence[Taken] = ()
-
-    @property
-    def frames(self) -> int:
-        """How many frames are in it."""
-        return len(self.images) + len(self.settled) + len(self.again)
-
-
-class Preparing:
-    """A batch that is being prepared; made by `Preparer.begin`."""
-
-    def __init__(self, frames: Sequence[Taken], memory: Any, slots: Sequence[Future[Slot]]) -> None:
-        self.frames = frames
-        self.memory = memory
-        self.slots = slots
 
 
 class Preparer:
@@ -104,16 +50,21 @@ class Preparer:
         self._settings = settings
         self._age_limit_ms = age_limit_ms
         self._failed = partial(outcomes.failed, worker=settings.name, model=engine.name)
-        self._pool = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+        self._todo: queue.SimpleQueue[tuple[Preparing, int] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"decode-{number}", daemon=True)
+            for number in range(settings.decode_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
         self._under_way: deque[Preparing] = deque()
         self._hangs = False
 
     def begin(self, frames: Sequence[Taken], memory: Any) -> Preparing:
         """Have the engine's memory of a batch filled, a slot for each frame."""
-        slots = [
-            self._pool.submit(self._prepare_one, taken, memory, slot) for slot, taken in enumerate(frames)
-        ]
-        preparing = Preparing(frames, memory, slots)
+        preparing = Preparing(frames, memory)
+        for slot in range(len(frames)):
+            self._todo.put((preparing, slot))
         self._under_way.append(preparing)
         return preparing
 
@@ -123,23 +74,11 @@ class Preparer:
         Raises `UnsupportedVersion` if one of the messages is newer than this program; nothing is settled
         then. Raises `EngineHangs` when nothing gets on for `engine_timeout_s`.
         """
-        await self._filled(preparing)
+        await self._wait(preparing)
         self._under_way.remove(preparing)
-        images: list[Ready] = []
-        settled: list[Outcome] = []
-        again: list[Held] = []
-        aside: list[Taken] = []
-        for slot in preparing.slots:
-            match outcome := slot.result():
-                case Ready():
-                    images.append(outcome)
-                case Outcome():
-                    settled.append(outcome)
-                case Held():
-                    again.append(outcome)
-                case Taken():
-                    aside.append(outcome)
-        return Batch(preparing.memory, images, settled, again, aside)
+        if preparing.batch is None:
+            raise preparing.error or AssertionError
+        return preparing.batch
 
     def without_stale(self, batch: Batch) -> Batch:
         """The same batch, but for the images that have grown too old while it waited for the engine."""
@@ -157,6 +96,16 @@ class Preparer:
             return False
         wished = self._age_limit_ms(held.camera)
         return held.age_ms() > (self._settings.max_age_ms if wished is None else wished)
+
+    def _serve(self) -> None:
+        while (todo := self._todo.get()) is not None:
+            preparing, slot = todo
+            try:
+                outcome: Slot | Exception = self._prepare_one(preparing.frames[slot], preparing.memory, slot)
+            except UnsupportedVersion as error:
+                outcome = error
+            preparing.settle(slot, outcome)
+            del todo, preparing, outcome  # a large picture has 150 MB, and the next one may be a while
 
     def _prepare_one(self, taken: Taken, memory: Any, slot: int) -> Slot:
         begun_s = time.monotonic()
@@ -188,23 +137,25 @@ class Preparer:
             return failed(held, frame, outcomes.UNPREPARED, error)
         return Ready(held, frame, slot, taken.decoded_ms + (time.monotonic() - begun_s) * 1000)
 
-    async def _filled(self, preparing: Preparing) -> None:
-        at_work = Countdown([slot for slot in preparing.slots if not slot.done()])
+    async def _wait(self, preparing: Preparing) -> None:
         try:
-            await at_work.wait(self._settings.engine_timeout_s)
+            await preparing.at_work.wait(self._settings.engine_timeout_s)
         except Stuck:
             self._hangs = True
-            raise EngineHangs(
-                f"the engine is at taking in {at_work.left} frames for over "
-                f"{self._settings.engine_timeout_s:g} s: giving up"
-            ) from None
+            what, timeout_s = f"taking in {preparing.at_work.left} frames", self._settings.engine_timeout_s
+            raise EngineHangs(f"the engine is at {what} for over {timeout_s:g} s: giving up") from None
 
     async def close(self) -> None:
         """End the threads, and wait until nothing is on its way into the engine, so that it may be closed.
 
         What is known to hang is not waited for; raises `EngineHangs` for what turns out to.
         """
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        with contextlib.suppress(queue.Empty):
+            while todo := self._todo.get_nowait():
+                preparing, slot = todo
+                preparing.settle(slot, KinestreamError("the worker is told to end"))
+        for _ in self._threads:
+            self._todo.put(None)
         if not self._hangs:
             for preparing in self._under_way:
-                await self._filled(preparing)
+                await self._wait(preparing)

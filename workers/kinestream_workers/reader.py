@@ -102,7 +102,6 @@ class Reader:
                 continue
             read = partial(self._read, room, decision.late_ms)
             self._receive(await through_outages(read, what="reading frames", stop=stop))
-            await asyncio.sleep(0)  # the decoders get these before more are asked for
 
     async def _read(self, room: int, late_ms: float | None) -> Sequence[Held]:
         await self._look_for_cameras()

@@ -2,9 +2,9 @@
 its own.
 
 While batch k is in the session, the next two are fetched and decoded into the other memories, the second one
-only if the engine is quicker than that, and batch k−1 is committed. The engine finds batch k+1 by itself when
-it is through with k. Told to stop, the worker finishes the batch in the session, commits it, and hands
-everything else back.
+only if the engine is quicker than that, and batch k−1 is committed. The last decoder of a batch gives it to
+the engine by itself, which finds batch k+1 when it is through with k. Told to stop, the worker finishes the
+batch in the session, commits it, and hands everything else back.
 
 Not for: what the stages do inside; each has a file of its own.
 """
@@ -25,22 +25,20 @@ from kinestream.tasks import cancel, happened
 from kinestream_workers import outcomes
 from kinestream_workers.aside import Aside
 from kinestream_workers.batcher import Batcher
+from kinestream_workers.batches import Batch, Preparing, Taken
 from kinestream_workers.committing import Committing
 from kinestream_workers.demand import MEMORIES, Demand
 from kinestream_workers.engines import Engine
 from kinestream_workers.engines.engine import EngineHangs
 from kinestream_workers.inference import Begun, Inference
 from kinestream_workers.leases import Leases, sweep
-from kinestream_workers.preparing import Batch, Preparer, Preparing, Taken
+from kinestream_workers.preparing import Preparer
 from kinestream_workers.reader import Reader
 from kinestream_workers.reporting import Reporter
 from kinestream_workers.settings import WorkerSettings
 from kinestream_workers.totals import Totals
 
 _log = logging.getLogger(__name__)
-
-_BEGUN = 2
-"""Batches that the engine has at once: one that it is at, and one that it finds when it is through."""
 
 _GOODBYE_S = 5.0
 """For handing back on the way out; if Redis is away for longer, the leases run out by themselves."""
@@ -64,7 +62,7 @@ class Worker:
         self._batcher: Batcher[Taken] = Batcher(settings.max_batch, settings.max_wait_ms / 1000)
         self._preparer = Preparer(engine, settings, consumer.age_limit_ms)
         self._inference = Inference(engine, settings, self._preparer.without_stale)
-        self._received = asyncio.Event()
+        self._changed = asyncio.Event()
         self._aside = Aside(self._come_back, self._preparer.is_stale)
         self._demand = Demand(settings, self._in_hand, costs_ms)
         self._reporter = Reporter(consumer, engine, lambda: self.held, demand=self._demand)
@@ -72,11 +70,9 @@ class Worker:
         self._reader = Reader(
             consumer, self._demand, self._room_changed, self._receive, lambda: self._aside.cameras
         )
-        self._memories: asyncio.Queue[Any] = asyncio.Queue()
-        for _ in range(MEMORIES):
-            self._memories.put_nowait(engine.new_batch(settings.max_batch))
-        self._preparing: asyncio.Queue[Preparing | None] = asyncio.Queue()
-        self._engine_room = asyncio.Semaphore(_BEGUN)
+        self._ending = asyncio.Event()
+        self._memories: list[Any] = [engine.new_batch(settings.max_batch) for _ in range(MEMORIES)]
+        self._preparing: asyncio.Queue[tuple[Preparing, Begun] | None] = asyncio.Queue()
         self._inferred: asyncio.Queue[Begun | None] = asyncio.Queue()
         self._suspects: list[Held] = []
 
@@ -106,21 +102,19 @@ class Worker:
         Raises `UnsupportedVersion` when a frame is newer than this program, and `EngineError` when the engine
         is broken or hangs; what was held is handed back first.
         """
-        ending = asyncio.Event()
+        ending = self._ending
 
         def end() -> None:
             """Wake every stage that waits for something, so that it sees that it is told to end."""
             ending.set()
-            self._received.set()
+            self._changed.set()
             self._room_changed.set()
-            self._memories.put_nowait(None)
-            self._engine_room.release()
             self._inference.withdraw()
 
         told = asyncio.create_task(stop.wait())
         reading = asyncio.create_task(self._reader.run(ending))
         committing = asyncio.create_task(self._committing.run(ending))
-        before = (self._prepare(ending), self._infer(ending), self._conclude(ending))
+        before = (self._prepare(), self._follow(), self._conclude(ending))
         stages = [*(asyncio.create_task(stage) for stage in before), committing]
         upkeep = [
             asyncio.create_task(self._leases.keep()),
@@ -159,7 +153,7 @@ class Worker:
         self._demand.came(len(in_time))
         for frame in in_time:
             self._batcher.add(Taken(frame), now_s, alone=frame.deliveries > 1)
-        self._received.set()
+        self._cut_now()
         late = [outcomes.late(frame, worker=self._settings.name) for frame in held if frame.late]
         if in_time:
             self._committing.put_with_next(late)
@@ -170,44 +164,48 @@ class Worker:
         """Take a frame that was aside into one of the next batches."""
         self._demand.came(1)
         self._batcher.add(taken, time.monotonic(), alone=taken.held.deliveries > 1)
-        self._received.set()
+        self._cut_now()
 
-    async def _prepare(self, stop: asyncio.Event) -> None:
-        """Cut batches when they are due, and a memory is free to take them."""
+    def _cut(self) -> float | None:
+        """Give batches that are due on their way through decoders and engine, if a memory is free to take
+        them.
+
+        Returns the seconds until the next one is due, None if that does not depend on time alone.
+        """
+        while self._memories and not self._ending.is_set():
+            self._batcher.max_batch = self._demand.decision.batch
+            due_in = self._batcher.due_in(time.monotonic())
+            if due_in != 0:
+                return due_in
+            frames = self._batcher.pop()
+            self._demand.preparing(len(frames))
+            preparing = self._preparer.begin(frames, self._memories.pop())
+            self._preparing.put_nowait((preparing, self._inference.begin(preparing)))
+        return None
+
+    def _cut_now(self) -> None:
+        """The same, and `_prepare` waits for the next one."""
+        if self._cut() is not None:
+            self._changed.set()
+
+    async def _prepare(self) -> None:
+        """Cut the batches that become due with time."""
         try:
-            while True:
-                memory = await self._memories.get()
-                if not await self._due(stop):
-                    break
-                frames = self._batcher.pop()
-                self._demand.preparing(len(frames))
-                self._preparing.put_nowait(self._preparer.begin(frames, memory))
-                del frames  # a large picture has 150 MB, and the next batch may be a while
+            while not self._ending.is_set():
+                self._changed.clear()
+                await happened(self._changed, self._cut())
         finally:
             self._preparing.put_nowait(None)
 
-    async def _due(self, stop: asyncio.Event) -> bool:
-        """Wait until the next batch is due; false if the worker is told to stop before."""
-        while not stop.is_set():
-            self._batcher.max_batch = self._demand.decision.batch
-            due_in = self._batcher.due_in(time.monotonic())
-            if due_in == 0:
-                return True
-            self._received.clear()
-            await happened(self._received, due_in)
-        return False
-
-    async def _infer(self, stop: asyncio.Event) -> None:
-        """Give the engine batch after batch, each while it is still at the one before."""
+    async def _follow(self) -> None:
+        """Tell, batch after batch, when the decoders are through with it, and the engine has it."""
         try:
-            while (preparing := await self._preparing.get()) is not None:
+            while (given := await self._preparing.get()) is not None:
+                preparing, begun = given
                 batch = await self._prepared(preparing)
-                await self._engine_room.acquire()
-                if stop.is_set():
-                    break
                 self._demand.begun(len(batch.images))
-                self._inferred.put_nowait(self._inference.begin(batch))
-                del preparing, batch
+                self._inferred.put_nowait(begun)
+                del given, preparing, begun, batch
         finally:
             self._inferred.put_nowait(None)
 
@@ -228,7 +226,6 @@ class Worker:
         try:
             while (begun := await self._inferred.get()) is not None:
                 await begun.ended()
-                self._engine_room.release()
                 self._demand.ended(begun.worked)
                 self._demand.went(begun.batch.frames)
                 try:
@@ -236,7 +233,8 @@ class Worker:
                 except EngineHangs:  # as above
                     self._suspects = [*self._inference.suspects(begun)]
                     raise
-                self._memories.put_nowait(begun.batch.memory)
+                self._memories.append(begun.batch.memory)
+                self._cut_now()
                 self._committing.put(inferred.outcomes)
                 self._room_changed.set()
                 if inferred.again:
