@@ -1,10 +1,10 @@
 """What a frame costs Redis, by the number of workers and cameras: its CPU, and the calls that it answers.
 
-    python bench/redis_load.py [4x10 16x25 64x100 …] [--rate 200] [--seconds 10]
+    python bench/redis_load.py [4x10 16x25 64x100 …] [--rate 200] [--seconds 10] [--bytes 200]
 
-Workers are this package's own with the engine `null`, several to a process, and frames are raw pictures of a
-few pixels, so that nothing but Redis's part is large. All cameras together offer `--rate` frames a second,
-evenly, whatever their number. Not for: how fast anything is (`compare.py`).
+Workers are this package's own with the engine `null`, several to a process, and frames are raw pictures of so
+few bytes, or of as many as a JPEG may have, so that nothing but Redis's part is large. All cameras together
+offer `--rate` frames a second, evenly, whatever their number. Not for: how fast anything is (`compare.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from kinestream.messages import Frame
 from kinestream.redis import connect
 from kinestream.run import Run
 
-SIDE = 8
 WORKERS_A_PROCESS = 16
 SETTLE_S = 4.0
 """Until every worker knows every camera."""
@@ -49,8 +48,10 @@ async def work(url: str, first: int, count: int) -> None:
         await asyncio.gather(*(one(f"worker-{number}", stop) for number in range(first, first + count)))
 
 
-async def shoot(url: str, cameras: int, rate: float, seconds: float) -> None:
-    """So many live cameras, `rate` frames a second together."""
+async def shoot(url: str, cameras: int, rate: float, seconds: float, size: int) -> None:
+    """So many live cameras, `rate` frames of `size` bytes a second together."""
+    width = max(1, size // 3)
+    data = bytes(3 * width)
     async with connect(url) as client:
         runs = [await Run.begin(client, f"camera-{number}", lane="live") for number in range(cameras)]
         begun_s = time.monotonic()
@@ -63,11 +64,11 @@ async def shoot(url: str, cameras: int, rate: float, seconds: float) -> None:
                     run=run.number,
                     seq=run.produced,
                     captured_us=time.time_ns() // 1000,
-                    width=SIDE,
-                    height=SIDE,
-                    view=(0, 0, SIDE, SIDE),
+                    width=width,
+                    height=1,
+                    view=(0, 0, width, 1),
                     codec="raw",
-                    data=bytes(3 * SIDE * SIDE),
+                    data=data,
                     lane="live",
                 )
             )
@@ -75,7 +76,9 @@ async def shoot(url: str, cameras: int, rate: float, seconds: float) -> None:
             await run.finish()
 
 
-async def measured(server: EmbeddedRedis, workers: int, cameras: int, rate: float, seconds: float) -> Any:
+async def measured(
+    server: EmbeddedRedis, workers: int, cameras: int, rate: float, seconds: float, size: int
+) -> Any:
     """Redis's milliseconds and calls a frame, and those of an idle second."""
     with contextlib.ExitStack() as stack:
 
@@ -87,7 +90,7 @@ async def measured(server: EmbeddedRedis, workers: int, cameras: int, rate: floa
 
         for first in range(0, workers, WORKERS_A_PROCESS):
             start("work", server.url, first, min(WORKERS_A_PROCESS, workers - first))
-        start("shoot", server.url, cameras, rate, seconds + 3 * SETTLE_S)
+        start("shoot", server.url, cameras, rate, seconds + 3 * SETTLE_S, size)
         async with connect(server.url) as client:
             while await client.xlen("ks:{0}:results") < rate:
                 await asyncio.sleep(0.1)
@@ -99,6 +102,7 @@ async def measured(server: EmbeddedRedis, workers: int, cameras: int, rate: floa
     return {
         "workers": workers,
         "cameras": cameras,
+        "bytes": size,
         "frames/s": frames / seconds,
         "redis ms a frame": 1000 * (after["cpu_s"] - before["cpu_s"]) / frames,
         "calls a frame": (after["calls"] - before["calls"]) / frames,
@@ -124,21 +128,22 @@ def main() -> None:
         case ["work", url, first, count]:
             asyncio.run(work(url, int(first), int(count)))
             return
-        case ["shoot", url, cameras, rate, seconds]:
-            asyncio.run(shoot(url, int(cameras), float(rate), float(seconds)))
+        case ["shoot", url, cameras, rate, seconds, size]:
+            asyncio.run(shoot(url, int(cameras), float(rate), float(seconds), int(size)))
             return
     options = argparse.ArgumentParser(description=__doc__)
     options.formatter_class = argparse.RawDescriptionHelpFormatter
     options.add_argument("plans", nargs="*", default=["4x10", "16x25", "64x100"], metavar="WORKERSxCAMERAS")
     options.add_argument("--rate", type=float, default=200.0)
     options.add_argument("--seconds", type=float, default=10.0)
+    options.add_argument("--bytes", type=int, default=200, help="of a frame's picture")
     options.add_argument("--json", type=Path)
     chosen = options.parse_args()
     figures = []
     for plan in chosen.plans:
         workers, cameras = map(int, plan.split("x"))
         with EmbeddedRedis(private=True) as server:
-            one = asyncio.run(measured(server, workers, cameras, chosen.rate, chosen.seconds))
+            one = asyncio.run(measured(server, workers, cameras, chosen.rate, chosen.seconds, chosen.bytes))
         figures.append(one)
         print(", ".join(f"{name} {value:.3g}" for name, value in one.items()), flush=True)
     if chosen.json:
