@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import weakref
 from typing import Any
 
 import cv2
@@ -128,3 +130,38 @@ async def test_a_worker_that_ends_hands_back_what_is_aside(redis: Redis, keys: K
     gate.set()
     (again,) = await GroupConsumer(redis, "next", keys=keys).take(["large"], 3)
     assert (again.seq, again.deliveries) == (0, 1)
+
+
+class Picture(np.ndarray[Any, Any]):
+    """One that can be watched."""
+
+
+async def test_of_decoded_large_pictures_one_is_there_at_a_time(
+    redis: Redis, keys: Keys, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in the engine's memory is gone; nobody else keeps it, at work or at rest."""
+    decoded: list[weakref.ref[Picture]] = []
+
+    def decode(frame: Frame) -> Any:
+        picture = decoding.decode(frame).view(Picture)
+        decoded.append(weakref.ref(picture))
+        return picture
+
+    def there() -> int:
+        return sum(picture() is not None for picture in decoded)
+
+    monkeypatch.setattr(aside, "decode", decode)
+    engine = ScriptedEngine()
+    engine.gate.clear()
+    runs = [await begin_run(redis, keys, f"large-{number}") for number in range(5)]
+    async with working(redis, keys, engine, max_batch=1):
+        for run in runs:
+            await run.offer(large(run, 0))
+        # One is in the engine, and another one at least is on its way there.
+        await wait_until(lambda: len(decoded) >= 2, "two to be decoded")
+        await asyncio.sleep(0.5)
+        waiting = there()
+        engine.gate.set()
+        await wait_for_records(redis, keys, 5)
+        await wait_until(lambda: there() == 0, "none to be there")
+    assert waiting <= 1

@@ -48,7 +48,7 @@ class Aside:
         return self._cameras.keys()
 
     def put(self, large: Iterable[Taken]) -> None:
-        """Put frames aside that `Preparer.prepare` found too large."""
+        """Put frames aside that were found too large while they were prepared."""
         for taken in large:
             self._cameras[taken.held.camera] += 1
             self._waiting.put_nowait(taken)

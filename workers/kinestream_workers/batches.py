@@ -6,7 +6,7 @@ Not for: who prepares them (see `preparing.py`), nor the engine (see `inference.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from kinestream.groupconsumer import Held, Outcome
@@ -75,7 +75,7 @@ class Preparing:
         self.frames = frames
         self.memory = memory
         self.batch: Batch | None = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._slots: list[Slot | None] = [None] * len(frames)
         self.at_work = Countdown(len(frames), self._fill)
 
@@ -86,9 +86,9 @@ class Preparing:
         preparing.batch = batch
         return preparing
 
-    def settle(self, slot: int, outcome: Slot | Exception) -> None:
+    def settle(self, slot: int, outcome: Slot | BaseException) -> None:
         """Tell what became of a frame, or the error that ends all; from any thread."""
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             self.error = outcome
         else:
             self._slots[slot] = outcome
@@ -109,5 +109,10 @@ class Preparing:
                     again.append(slot)
                 case Taken():
                     aside.append(slot)
+        # They are in the engine's memory by now, and this is kept until the batch is done: one has 150 MB.
+        self.frames = [
+            replace(taken, image=None) if taken.image is not None else taken for taken in self.frames
+        ]
+        self._slots = []
         if self.error is None:
             self.batch = Batch(self.memory, images, settled, again, aside)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 
 
 class Stuck(Exception):
@@ -48,33 +49,24 @@ class Countdown:
 
         A large batch of large images may take long, as long as it gets on.
         """
-        loop = asyncio.get_running_loop()
-        over: asyncio.Future[None] = loop.create_future()
-        timer: asyncio.TimerHandle
-
-        def end() -> None:
-            if not over.done():
-                over.set_result(None)
-
-        def tell() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(end)
-
-        def look(left_before: int) -> None:
-            nonlocal timer
-            if self.left < left_before:
-                timer = loop.call_later(timeout_s, look, self.left)
-            elif not over.done():
-                over.set_exception(Stuck())
-
         if self.is_over:
             return
-        self.when_over(tell)
-        timer = loop.call_later(timeout_s, look, self.left)
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.when_over(partial(_tell, over))
+        self._look_later(over, timeout_s)
         try:
             await over
         finally:
-            timer.cancel()
+            self._timer.cancel()
+
+    def _look_later(self, over: asyncio.Future[None], timeout_s: float) -> None:
+        self._timer = over.get_loop().call_later(timeout_s, self._look, over, timeout_s, self.left)
+
+    def _look(self, over: asyncio.Future[None], timeout_s: float, left_before: int) -> None:
+        if self.left < left_before:
+            self._look_later(over, timeout_s)
+        elif not over.done():
+            over.set_exception(Stuck())
 
     def _end(self) -> None:
         self._then[0]()
@@ -84,3 +76,13 @@ class Countdown:
             self._then = []  # whatever these are of may be large, and refer to this
         for one in then:
             one()
+
+
+def _tell(over: asyncio.Future[None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        over.get_loop().call_soon_threadsafe(_settle, over)
+
+
+def _settle(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)

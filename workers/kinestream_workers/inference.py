@@ -17,6 +17,7 @@ from kinestream.groupconsumer import Held, Outcome
 from kinestream.messages import Person
 from kinestream_workers import outcomes
 from kinestream_workers.batches import Batch, Preparing, Ready
+from kinestream_workers.countdown import Countdown
 from kinestream_workers.decoding import in_source
 from kinestream_workers.engines import Engine
 from kinestream_workers.engines.engine import EngineHangs
@@ -96,10 +97,7 @@ class Inference:
 
     def begin(self, preparing: Preparing) -> Begun:
         """Have a batch inferred as soon as it is prepared, and those that were begun before it are done."""
-        begun = Begun(preparing)
-        do = partial(self._infer, begun, preparing)
-        begun.done = self._thread.call(do, "a batch", after=preparing.at_work)
-        return begun
+        return self._begin(preparing, after=preparing.at_work)
 
     def suspects(self, begun: Begun) -> Sequence[Held]:
         """The frames that may be why the engine hangs, while this batch is waited for: those it is at."""
@@ -136,7 +134,7 @@ class Inference:
         outcomes_: list[Outcome] = list(batch.settled)
         again: list[Held] = list(batch.again)
         for image in batch.images:
-            alone = await self.outcomes_of(self.begin(Preparing.done(Batch(batch.memory, [image], []))))
+            alone = await self.outcomes_of(self._begin(Preparing.done(Batch(batch.memory, [image], []))))
             outcomes_ += alone.outcomes
             again += alone.again
         return Inferred(outcomes_, again)
@@ -178,6 +176,11 @@ class Inference:
                 "inferred": (begun.ended_s - begun.begun_s) * 1000,
             },
         )
+
+    def _begin(self, preparing: Preparing, after: Countdown | None = None) -> Begun:
+        begun = Begun(preparing)
+        begun.done = self._thread.call(partial(self._infer, begun, preparing), "a batch", after)
+        return begun
 
     def _infer(self, begun: Begun, preparing: Preparing) -> None:
         """Let the engine do it, on its thread."""

@@ -101,8 +101,10 @@ class Preparer:
         while (todo := self._todo.get()) is not None:
             preparing, slot = todo
             try:
-                outcome: Slot | Exception = self._prepare_one(preparing.frames[slot], preparing.memory, slot)
-            except UnsupportedVersion as error:
+                outcome: Slot | BaseException = self._prepare_one(
+                    preparing.frames[slot], preparing.memory, slot
+                )
+            except BaseException as error:  # too new a message, or whatever would end a thread in silence
                 outcome = error
             preparing.settle(slot, outcome)
             del todo, preparing, outcome  # a large picture has 150 MB, and the next one may be a while

@@ -1,5 +1,4 @@
-"""One worker: reader → batcher → decode pool → engine → commit, each stage a task, none waiting for more than
-its own.
+"""One worker: reader → batcher → decoders → engine → commit, none of them waiting for more than its own.
 
 While batch k is in the session, the next two are fetched and decoded into the other memories, the second one
 only if the engine is quicker than that, and batch k−1 is committed. The last decoder of a batch gives it to
@@ -14,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -71,7 +71,7 @@ class Worker:
             consumer, self._demand, self._room_changed, self._receive, lambda: self._aside.cameras
         )
         self._ending = asyncio.Event()
-        self._memories: list[Any] = [engine.new_batch(settings.max_batch) for _ in range(MEMORIES)]
+        self._memories = deque(engine.new_batch(settings.max_batch) for _ in range(MEMORIES))
         self._preparing: asyncio.Queue[tuple[Preparing, Begun] | None] = asyncio.Queue()
         self._inferred: asyncio.Queue[Begun | None] = asyncio.Queue()
         self._suspects: list[Held] = []
@@ -179,7 +179,7 @@ class Worker:
                 return due_in
             frames = self._batcher.pop()
             self._demand.preparing(len(frames))
-            preparing = self._preparer.begin(frames, self._memories.pop())
+            preparing = self._preparer.begin(frames, self._memories.popleft())
             self._preparing.put_nowait((preparing, self._inference.begin(preparing)))
         return None
 
@@ -202,6 +202,8 @@ class Worker:
         try:
             while (given := await self._preparing.get()) is not None:
                 preparing, begun = given
+                if self._ending.is_set() and not preparing.at_work.is_over:
+                    break  # its turn will not come any more
                 batch = await self._prepared(preparing)
                 self._demand.begun(len(batch.images))
                 self._inferred.put_nowait(begun)
@@ -213,7 +215,7 @@ class Worker:
         try:
             batch = await self._preparer.ended(preparing)
         except EngineHangs:  # a frame may be why: it must not end worker after worker for ever
-            self._suspects = [taken.held for taken in preparing.frames]
+            self._suspects += [taken.held for taken in preparing.frames]
             raise
         self._aside.joined(preparing.frames)
         self._aside.put(batch.aside)
@@ -231,7 +233,7 @@ class Worker:
                 try:
                     inferred = await self._inference.outcomes_of(begun)
                 except EngineHangs:  # as above
-                    self._suspects = [*self._inference.suspects(begun)]
+                    self._suspects += self._inference.suspects(begun)
                     raise
                 self._memories.append(begun.batch.memory)
                 self._cut_now()
@@ -239,6 +241,7 @@ class Worker:
                 self._room_changed.set()
                 if inferred.again:
                     await self._leases.hand_back(inferred.again, counted=True, stop=stop)
+                del begun, inferred
         finally:
             self._committing.no_more()
 
