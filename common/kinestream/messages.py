@@ -85,6 +85,7 @@ class Frame:
     encoded_ms: float = 0.0
     origin: str = ""
     clock: str = ""
+    _encoded_size: tuple[int, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check every field and the image's header; nothing is decoded. Raises `MessageError`."""
@@ -108,12 +109,16 @@ class Frame:
         right, bottom = self.width + _ROUNDING, self.height + _ROUNDING
         if x < 0 or y < 0 or w <= 0 or h <= 0 or x + w > right or y + h > bottom:
             raise MessageError(f"view {list(self.view)} does not lie inside {self.width}x{self.height}")
-        columns, rows = self.encoded_size()
+        columns, rows = self._read_size()
+        _set(self, "_encoded_size", (columns, rows))
         if columns * rows > MAX_PIXELS:
             raise MessageError(f"an image may have {MAX_PIXELS} pixels, this one claims {columns}x{rows}")
 
     def encoded_size(self) -> tuple[int, int]:
         """Width and height of the encoded image in pixels, from its header alone."""
+        return self._encoded_size
+
+    def _read_size(self) -> tuple[int, int]:
         if self.codec != "raw":
             return encoded_size(self.codec, self.data)
         columns, rows = int(self.view[2]), int(self.view[3])

@@ -31,7 +31,7 @@ class Dataclass(Protocol):
 def packed_fields(message: type[Dataclass]) -> dict[str, bool]:
     """Names of the fields that are sent, in order, each with whether it must be there.
 
-    A field that does not compare says where a message was met, not what it says, and is not sent.
+    A field that does not compare says where a message was met, or follows from the others, and is not sent.
     """
     return {
         name: declared.default is MISSING and declared.default_factory is MISSING
