@@ -6,6 +6,7 @@ Not for: the engine alone (see `test_worker_trouble.py`).
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from typing import Any
@@ -106,3 +107,14 @@ async def test_frames_that_are_tried_alone_wait_for_no_decoder(
             decoding.set()
         assert {result.seq: result.status for result in results} == {0: "ok", 1: "failed"}
         await published(4)
+
+
+async def test_a_hang_is_told_once_however_many_batches_are_under_way(begin, work, engine, caplog) -> None:
+    await offer(await begin("left"), 6)
+    engine.gate.clear()
+    with pytest.raises(EngineError, match="giving up"):
+        async with work(max_batch=2, engine_timeout_s=0.2) as running:
+            await asyncio.wait({running.task}, timeout=20)
+    del running
+    gc.collect()
+    assert "never retrieved" not in caplog.text

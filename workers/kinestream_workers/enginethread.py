@@ -80,9 +80,8 @@ class EngineThread:
             self._look_in(left_s, call)
             return
         self._hangs = True
-        call.done.set_exception(
-            EngineHangs(f"the engine is at {what} for over {self._timeout_s:g} s: giving up")
-        )
+        what = f"the engine is at {what} for over {self._timeout_s:g} s: giving up"
+        _settle(call.done, None, EngineHangs(what))
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -116,3 +115,4 @@ def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None)
         done.set_result(result)
     else:
         done.set_exception(error)
+        done.exception()  # one that is waited for ends the worker; asyncio need not tell of the others
