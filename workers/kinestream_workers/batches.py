@@ -67,8 +67,8 @@ class Batch:
 class Preparing:
     """A batch that is being prepared, of `frames`; made by `Preparer.begin`.
 
-    When `at_work` is over there is a `batch`; or an `error` if one of the messages is newer than this
-    program, or the threads were told to end before.
+    When `at_work` is over there is a `batch`; or an `error` that ends the worker, such as a message that is
+    newer than this program.
     """
 
     def __init__(self, frames: Sequence[Taken], memory: Any) -> None:

@@ -71,13 +71,15 @@ class Preparer:
     async def ended(self, preparing: Preparing) -> Batch:
         """Wait for the batch that was begun first of those that are under way.
 
-        Raises `UnsupportedVersion` if one of the messages is newer than this program; nothing is settled
-        then. Raises `EngineHangs` when nothing gets on for `engine_timeout_s`.
+        Raises `UnsupportedVersion` if one of the messages is newer than this program, or whatever else no
+        frame may be blamed for; nothing is settled then. Raises `EngineHangs` when nothing gets on for
+        `engine_timeout_s`.
         """
         await self._wait(preparing)
         self._under_way.remove(preparing)
-        if preparing.batch is None:
-            raise preparing.error or AssertionError
+        if preparing.error is not None:
+            raise preparing.error
+        assert preparing.batch is not None, "it is over"
         return preparing.batch
 
     def without_stale(self, batch: Batch) -> Batch:
