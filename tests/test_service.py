@@ -265,6 +265,31 @@ async def test_who_ingests_it_meanwhile_has_it_until_the_end(hall: Hall) -> None
     assert again.run is not None and again.run > other.number
 
 
+async def test_while_it_is_opened_again_it_is_not_told_as_it_was(hall: Hall) -> None:
+    may_open = threading.Event()
+    may_open.set()
+    opened: list[ScriptedSource] = []
+
+    def reopened() -> Source:
+        assert may_open.wait(10)
+        opened.append(ScriptedSource())
+        opened[-1].give(scripted_frame(0))
+        return opened[-1]
+
+    hall.cameras["a"] = reopened
+    hall.start()
+    await hall.want("a")
+    before = await hall.becomes("a", "live")
+    may_open.clear()
+    other = await Delivery(hall.redis, hall.keys).begin(camera="a")
+    opened[0].give(scripted_frame(1))
+    await hall.becomes("a", "offline")
+    await other.finish()
+    assert (await hall.becomes("a", "connecting")).run == before.run
+    may_open.set()
+    assert (await hall.becomes("a", "live")).run != before.run
+
+
 async def test_a_redis_that_forgot_everything_is_told_again(hall: Hall) -> None:
     hall.start()
     await hall.want("a")

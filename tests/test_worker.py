@@ -93,6 +93,8 @@ async def test_a_worker_that_waits_for_frames_does_not_ask_before_each(redis, ke
         for seq in range(1, 61):
             await run.offer(frame(run, seq))
             await asyncio.sleep(0.02)
+            if seq < 40:
+                assert await other.renew(held) == [True]
             if seq == 40:
                 assert await other.hand_back(held, counted=False) == 1
         await asyncio.sleep(0.2)

@@ -75,6 +75,7 @@ class Served:
         self._limits = limits
         self._error = ""
         self._waiting = False
+        self._reading = False
         timeout_s = spec.timeout_s or TIMEOUT_S
         pace = pace_of(spec.lane, spec.realtime)
         self._opener = Opener(
@@ -114,7 +115,7 @@ class Served:
                 error=self._error or self.outcome,
                 source=self.spec.source,
             )
-        if self.feed is not None and not self._error:
+        if self._reading and self.feed is not None:
             return state_of(self.feed, self._producer)
         return CameraState(
             camera=self.spec.name,
@@ -173,10 +174,13 @@ class Served:
             max_age_ms=spec.max_age_ms,
         )
         self._error = ""
+        self._reading = True
         try:
             await self.feed.produce()
         except SourceBroke as error:  # it is not opened again
             self.outcome = str(error)
+        finally:
+            self._reading = False
 
     async def _watch(self) -> None:
         """Read the videos of a folder, one after another, as they come."""
