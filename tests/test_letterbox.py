@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
-from kinestream_workers.engines.letterbox import PAD, letterbox_into
+from kinestream_workers.engines.letterbox import PAD, Letterboxed, letterbox_into
 
 GRADIENT = np.dstack(
     np.broadcast_arrays(np.linspace(0, 255, 60), np.linspace(0, 255, 40)[:, None], 9.0)
@@ -22,6 +24,34 @@ def test_a_slot_is_reused_whatever_was_in_it() -> None:
         assert (slot[:, :height, :width] == np.array([10, 20, 30])[:, None, None]).all()
         assert (slot[:, height:] == PAD).all() and (slot[:, :, width:] == PAD).all()
         assert height == 96 or width == 128
+
+
+def test_a_batch_holds_what_each_picture_alone_would_give_whatever_was_in_its_slot() -> None:
+    batch, alone = Letterboxed(padding(2)), np.empty((3, 96, 128), np.float32)
+    random = np.random.default_rng(7)
+    shapes = [(40, 60), (40, 60), (60, 20), (60, 20), (10, 200), (96, 128), (500, 30), (40, 60)]
+    for number, shape in enumerate([*shapes, *random.permutation(shapes * 4)]):
+        image = random.integers(0, 255, (*shape, 3), np.uint8)
+        batch.put(number % 2, image)
+        assert batch.ratios[number % 2] == letterbox_into(image, alone)
+        assert (batch.tensor[number % 2] == alone).all()
+
+
+def test_a_picture_that_broke_off_half_way_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, alone = Letterboxed(padding(1)), np.empty((3, 96, 128), np.float32)
+    small, large = np.full((20, 60, 3), 7, np.uint8), np.full((96, 128, 3), 9, np.uint8)
+    batch.put(0, small)
+    with monkeypatch.context() as broken:
+        broken.setattr("kinestream_workers.engines.letterbox._pad", None)
+        with pytest.raises(TypeError):
+            batch.put(0, large)
+    batch.put(0, small)
+    letterbox_into(small, alone)
+    assert (batch.tensor[0] == alone).all()
+
+
+def padding(size: int) -> NDArray[np.float32]:
+    return np.full((size, 3, 96, 128), PAD, np.float32)
 
 
 def test_only_its_own_slot_is_written() -> None:

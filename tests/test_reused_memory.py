@@ -8,7 +8,8 @@ from typing import Any
 from frames import frame
 from kinestream_workers.demand import MEMORIES
 from kinestream_workers.engines import EngineOptions, Image
-from kinestream_workers.engines.rtmo import RtmoBatch, RtmoEngine
+from kinestream_workers.engines.letterbox import Letterboxed
+from kinestream_workers.engines.rtmo import RtmoEngine
 from kinestream_workers.models import resolve_model
 from working import begin_run, wait_for_records, working
 
@@ -26,16 +27,16 @@ class Watched(RtmoEngine):
     def set(self) -> None:
         pass
 
-    def new_batch(self, size: int) -> RtmoBatch:
+    def new_batch(self, size: int) -> Letterboxed:
         batch = super().new_batch(size)
         self.made.append(batch.tensor.ctypes.data)
         return batch
 
-    def fill(self, batch: RtmoBatch, slot: int, image: Image) -> None:
+    def fill(self, batch: Letterboxed, slot: int, image: Image) -> None:
         self.filled.add(batch.tensor.ctypes.data)
         super().fill(batch, slot, image)
 
-    def infer(self, batch: RtmoBatch, slots: Sequence[int]) -> Any:
+    def infer(self, batch: Letterboxed, slots: Sequence[int]) -> Any:
         self.inferred.add(batch.tensor.ctypes.data)
         return super().infer(batch, slots)
 

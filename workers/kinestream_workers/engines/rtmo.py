@@ -12,7 +12,6 @@ Not for: running a file (`network.py`), the letterbox (`letterbox.py`), choosing
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,19 +22,11 @@ from kinestream.errors import EngineError
 from kinestream.messages import MAX_PEOPLE, Person
 from kinestream.skeletons import COCO17
 from kinestream_workers.engines.engine import EngineOptions, Image
-from kinestream_workers.engines.letterbox import PAD, letterbox_into
+from kinestream_workers.engines.letterbox import PAD, Letterboxed
 from kinestream_workers.engines.network import Network, check_finite, rows_of
 from kinestream_workers.engines.nms import keep_best
 
 JOINTS = len(COCO17.names)
-
-
-@dataclass(frozen=True, slots=True)
-class RtmoBatch:
-    """A tensor [size, 3, H, W] of letterboxed images, and network pixels per image pixel of each."""
-
-    tensor: NDArray[np.float32]
-    ratios: list[float]
 
 
 class RtmoEngine:
@@ -60,17 +51,15 @@ class RtmoEngine:
         """E.g. `rtmo testcard-dynamic on CPUExecutionProvider, 2 threads, batch dynamic, 640x640`."""
         return f"rtmo {self.name} on {self._network.where}"
 
-    def new_batch(self, size: int) -> RtmoBatch:
+    def new_batch(self, size: int) -> Letterboxed:
         """A tensor for `size` images, all padding."""
-        if size < 1:
-            raise ValueError(f"size must be at least 1, got {size}")
-        return RtmoBatch(self._network.new_tensor(size, PAD), [1.0] * size)
+        return Letterboxed(self._network.new_tensor(size, PAD))
 
-    def fill(self, batch: RtmoBatch, slot: int, image: Image) -> None:
+    def fill(self, batch: Letterboxed, slot: int, image: Image) -> None:
         """Letterbox an image into its slot."""
-        batch.ratios[slot] = letterbox_into(image, batch.tensor[slot])
+        batch.put(slot, image)
 
-    def infer(self, batch: RtmoBatch, slots: Sequence[int]) -> list[tuple[Person, ...]]:
+    def infer(self, batch: Letterboxed, slots: Sequence[int]) -> list[tuple[Person, ...]]:
         """People of these slots; a fixed batch axis is run chunk by chunk."""
         people: list[tuple[Person, ...]] = []
         for part in self._network.chunks(len(slots)):

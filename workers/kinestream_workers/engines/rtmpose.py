@@ -27,7 +27,7 @@ from kinestream.messages import Person
 from kinestream.skeletons import COCO17, HALPE26
 from kinestream_workers.engines.crops import crop_into
 from kinestream_workers.engines.engine import EngineOptions, Image
-from kinestream_workers.engines.letterbox import PAD, letterbox_into
+from kinestream_workers.engines.letterbox import PAD, Letterboxed
 from kinestream_workers.engines.network import Network, check_finite
 from kinestream_workers.engines.pairfile import SUFFIX, read_pair
 from kinestream_workers.engines.simcc import SPLIT, keypoints_of
@@ -43,12 +43,9 @@ _SKELETONS = {len(skeleton.names): skeleton.name for skeleton in (COCO17, HALPE2
 
 @dataclass(frozen=True, slots=True)
 class RtmposeBatch:
-    """The detector's tensor [size, 3, H, W], network pixels per image pixel, and the images, to cut people
-    from.
-    """
+    """What the detector sees, and the images, to cut people from."""
 
-    tensor: NDArray[np.float32]
-    ratios: list[float]
+    letterboxed: Letterboxed
     images: list[Image | None]
 
 
@@ -86,13 +83,11 @@ class RtmposeEngine:
 
     def new_batch(self, size: int) -> RtmposeBatch:
         """A tensor for `size` images, all padding."""
-        if size < 1:
-            raise ValueError(f"size must be at least 1, got {size}")
-        return RtmposeBatch(self._detector.network.new_tensor(size, PAD), [1.0] * size, [None] * size)
+        return RtmposeBatch(Letterboxed(self._detector.network.new_tensor(size, PAD)), [None] * size)
 
     def fill(self, batch: RtmposeBatch, slot: int, image: Image) -> None:
         """Letterbox an image into its slot, and keep the image."""
-        batch.ratios[slot] = letterbox_into(image, batch.tensor[slot])
+        batch.letterboxed.put(slot, image)
         batch.images[slot] = image
 
     def infer(self, batch: RtmposeBatch, slots: Sequence[int]) -> list[tuple[Person, ...]]:
@@ -100,7 +95,8 @@ class RtmposeEngine:
         images = [image for slot in slots if (image := batch.images[slot]) is not None]
         if len(images) != len(slots):
             raise ValueError("a slot that was never filled cannot be inferred")
-        found = self._detector.find(batch.tensor, slots, [batch.ratios[slot] for slot in slots])
+        tensor, ratios = batch.letterboxed.tensor, batch.letterboxed.ratios
+        found = self._detector.find(tensor, slots, [ratios[slot] for slot in slots])
         everybody = [
             (image, box) for image, boxes in zip(images, found, strict=True) for box in boxes.corners
         ]
