@@ -123,9 +123,9 @@ def test_an_upload_that_had_nothing_when_it_was_owed_a_frame_does_not_save_it_up
 
 
 async def test_an_upload_never_fills_up_the_batch_of_a_live_frame(begin, work, published, engine) -> None:
-    """While the engine is busy, only live frames are taken; the upload waits where they can overtake it."""
+    """While a slow engine is busy, only live frames are taken; the upload waits where they can overtake."""
     live, upload = await begin("live", lane="live"), await begin("upload")
-    async with work(max_batch=4) as running:
+    async with work({1: 500.0}, max_batch=4) as running:
         await live.offer(frame(live, 0, grey=LIVE_GREY))
         await published(1)
         engine.gate.clear()
@@ -141,6 +141,29 @@ async def test_an_upload_never_fills_up_the_batch_of_a_live_frame(begin, work, p
     assert kinds[:2] == [["live"], ["upload"]]
     assert all(len({*kind}) == 1 for kind in kinds), kinds
     assert Counter(kinds[2]) == {"live": 2} or (kinds[2], kinds[3]) == (["live"], ["live"]), kinds
+
+
+async def test_a_quick_engine_has_one_frame_of_an_upload_ahead(begin, work, published, engine) -> None:
+    live, upload = await begin("live", lane="live"), await begin("upload")
+    async with work({1: 0.01}, max_batch=4) as running:
+        await live.offer(frame(live, 0, grey=LIVE_GREY))
+        await published(1)
+        engine.gate.clear()
+        for seq in range(12):
+            await upload.offer(frame(upload, seq, grey=UPLOAD_GREY))
+        await wait_until(lambda: engine.arrived == 2 and running.worker.held == 2, "one ahead")
+        await asyncio.sleep(0.1)
+        assert running.worker.held == 2, "and no more, however long the engine takes"
+        await live.offer(frame(live, 1, grey=LIVE_GREY))
+        await wait_until(lambda: running.worker.held == 3, "the live frame to be taken")
+        engine.gate.set()
+        await published(14)
+    assert [["live" if grey < 100 else "upload" for grey in batch] for batch in engine.batches[:4]] == [
+        ["live"],
+        ["upload"],
+        ["upload"],
+        ["live"],
+    ]
 
 
 async def test_it_has_full_batches_again_when_the_live_camera_is_silent(

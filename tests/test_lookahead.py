@@ -45,6 +45,16 @@ def lookahead(take_s: float = 0.002, prepare_s: float = 0.004) -> Lookahead:
     return ahead
 
 
+def settled(take_s: float, prepare_s: float) -> Lookahead:
+    """The same, after so many of each that it knows how long they take."""
+    ahead = lookahead(take_s, prepare_s)
+    for _ in range(100):
+        ahead.took(take_s)
+        ahead.decoders.begun(4, 0.0)
+        ahead.prepared(prepare_s)
+    return ahead
+
+
 def test_an_idle_engine_takes_at_once() -> None:
     assert lookahead().take_in_s(0, 0, 100.0) == 0
 
@@ -79,6 +89,31 @@ def test_several_batches_are_done_one_after_the_other() -> None:
     assert ahead.idle_in_s(8, 100.01) == pytest.approx(0.05)
     ahead.engine.ended(100.03)
     assert ahead.idle_in_s(4, 100.03) == pytest.approx(0.03)
+
+
+def test_what_gives_way_is_ready_when_the_engine_has_nothing_else() -> None:
+    ahead = settled(take_s=0.002, prepare_s=0.01)
+    assert ahead.spare_in_s(0, 100.0) == 0
+    ahead.engine.begun(4, 100.0)
+    assert ahead.spare_in_s(4, 100.0) == pytest.approx(0.030 - 0.012, abs=1e-3)
+    assert ahead.spare_in_s(4, 100.02) == 0
+    assert ahead.spare_in_s(8, 100.02) > 0.020, "one is on its way"
+    ahead.engine.begun(4, 100.02)
+    assert ahead.spare_in_s(8, 100.02) > 0.020, "and waits for the engine by now"
+    ahead.engine.ended(100.03)
+    assert ahead.spare_in_s(4, 100.03) > 0
+    assert ahead.spare_in_s(4, 100.05) == 0, "the engine is at it, and nearly done"
+    assert ahead.spare_in_s(5, 101.0) > 0, "one that hangs for a while is not given more and more"
+
+
+def test_an_engine_that_would_hardly_idle_is_not_given_what_gives_way_before_its_end() -> None:
+    ahead = settled(take_s=0.0005, prepare_s=0.001)
+    ahead.engine.begun(4, 100.0)
+    assert ahead.spare_in_s(4, 100.0) == pytest.approx(0.030)
+    assert 0 < ahead.spare_in_s(4, 100.0295) <= 0.001
+    assert 0 < ahead.spare_in_s(4, 100.05) <= 0.001, "it should have ended, and has not"
+    ahead.engine.ended(100.06)
+    assert ahead.spare_in_s(0, 100.06) == 0
 
 
 def test_decoders_that_are_slower_than_the_engine_are_not_flooded_either() -> None:

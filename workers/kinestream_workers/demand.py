@@ -67,11 +67,9 @@ class Demand:
         """Seconds until they should be asked for; 0 is now."""
         return self._lookahead.take_in_s(self._waiting, self._queued, self._clock())
 
-    def idle_in_s(self) -> float:
-        """Seconds until the engine has nothing to do, as it seems; 0 is now, and for certain."""
-        if not self._waiting:
-            return 0.0
-        return max(1e-3, self._lookahead.idle_in_s(self._waiting, self._clock()))
+    def spare_in_s(self) -> float:
+        """Seconds until what gives way should be asked for, if nothing else has come by then; 0 is now."""
+        return self._lookahead.spare_in_s(self._waiting, self._clock())
 
     def spare(self) -> int:
         """Frames of complete sources that are taken at once while live cameras are at work: those that cost

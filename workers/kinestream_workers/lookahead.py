@@ -22,6 +22,12 @@ _LEARNING = 0.1
 _MARGIN, _MARGIN_S = 1.5, 0.002
 """To be ready too early costs a live frame that much age; to be late costs the engine as much idling."""
 
+_WORTHWHILE = 1 / 8
+"""Of the engine's time for one frame: what it would idle, at least, for a frame to be asked for earlier."""
+
+_MOMENT_S = 0.001
+"""An engine that should be through with what it has, and is not, is looked at again after so long."""
+
 
 class Durations:
     """Of something that is done again and again, in seconds.
@@ -51,6 +57,11 @@ class AtWork:
     def frames(self) -> int:
         """How many there are in these batches."""
         return sum(self._sizes)
+
+    @property
+    def at(self) -> int:
+        """How many there are in the batch that they are at."""
+        return self._sizes[0] if self._sizes else 0
 
     def begun(self, size: int, now_s: float) -> None:
         """Another batch was given to them."""
@@ -116,6 +127,21 @@ class Lookahead:
         decoders_s = self.decoders.left_s(now_s) + self._preparing.quick_ms(queued) / 1000
         ask_s = _MARGIN * self._take.slowest + _MARGIN_S
         return max(0.0, engine_s - self.lead_s, decoders_s - ask_s)
+
+    def spare_in_s(self, waiting: int, now_s: float) -> float:
+        """Seconds until a frame should be asked for that must not be in the way of others; 0 is now.
+
+        It is ready when the engine has nothing else to do. Others that come after it was asked for would not
+        be ready much earlier than it, so what they wait for is this one frame, as if the engine were at it.
+        Where an engine takes so long that it would hardly idle meanwhile, its end is waited for, which nobody
+        knows well enough. `waiting` as above.
+        """
+        idle_s = self.idle_in_s(waiting, now_s)
+        ahead_s = self._take.usual + self._prepare.usual
+        if ahead_s < _WORTHWHILE * self._costs.ms(1) / 1000:
+            ahead_s = 0.0
+        may_be_now = not waiting or (ahead_s > 0 and waiting <= self.engine.at)
+        return max(0.0 if may_be_now else _MOMENT_S, idle_s - ahead_s)
 
     def idle_in_s(self, waiting: int, now_s: float) -> float:
         """Seconds until the engine has done all that is held; 0 is now."""

@@ -25,7 +25,7 @@ two.
 _NO_CAMERA_PAUSE_S = 0.25
 """Between two looks for a camera to take from, when there is nothing to block on."""
 
-_LOOK_S, _LONGEST_LOOK_S = 0.005, 0.02
+_LOOK_S, _LONGEST_LOOK_S = 0.001, 0.02
 """Between two looks for live frames while the engine works on an upload's; its end is not missed."""
 
 
@@ -48,8 +48,8 @@ class Wanted(Protocol):
     def take_in_s(self) -> float:
         """Seconds until it should take them; 0 is now."""
 
-    def idle_in_s(self) -> float:
-        """Seconds until the engine has nothing to do; 0 is now."""
+    def spare_in_s(self) -> float:
+        """Seconds until it should take what gives way, if nothing else has come by then; 0 is now."""
 
     def spare(self) -> int:
         """Frames of complete sources that it takes at once while live cameras are at work."""
@@ -137,11 +137,11 @@ class Reader:
             held = await take(first, room, late_ms)
             self._wanted.took(time.monotonic() - begun_s)
         if behind and not held:
-            idle_in_s = self._wanted.idle_in_s()
-            if idle_in_s > 0:
+            spare_in_s = self._wanted.spare_in_s()
+            if spare_in_s > 0:
                 # Not a blocking read: Redis ends those that are over as late as 0.1 s after that.
                 self._room_changed.clear()
-                await happened(self._room_changed, min(max(_LOOK_S, idle_in_s / 2), _LONGEST_LOOK_S))
+                await happened(self._room_changed, min(max(_LOOK_S, spare_in_s), _LONGEST_LOOK_S))
                 return []
             held = await take(behind, min(room, self._wanted.spare()), turns=turns)
         return held or await self._wait([*first, *behind])
