@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from deliverymodel import Model
 from frames import frame, offer
@@ -164,6 +167,53 @@ async def test_a_quick_engine_has_one_frame_of_an_upload_ahead(begin, work, publ
         ["upload"],
         ["live"],
     ]
+
+
+async def test_it_goes_along_with_live_frames_where_that_costs_hardly_more(
+    begin, work, published, engine
+) -> None:
+    live, upload = await begin("live", lane="live"), await begin("upload")
+    async with work({1: 500.0, 4: 505.0}, max_batch=4) as running:
+        await live.offer(frame(live, 0, grey=LIVE_GREY))
+        await published(1)
+        engine.gate.clear()
+        for seq in range(12):
+            await upload.offer(frame(upload, seq, grey=UPLOAD_GREY))
+        await wait_until(lambda: engine.arrived == 2, "frames of the upload to be in the engine")
+        before = running.worker.held
+        await live.offer(frame(live, 1, grey=LIVE_GREY))
+        await wait_until(lambda: running.worker.held == before + 4, "the live frame and others to be taken")
+        engine.gate.set()
+        await published(14)
+    with_live = next(batch for batch in engine.batches[1:] if min(batch) < 100)
+    assert sorted(["live" if grey < 100 else "upload" for grey in with_live]) == ["live"] + 3 * ["upload"]
+
+
+async def test_live_frames_do_not_wait_for_what_would_have_gone_along(begin, work, published, engine) -> None:
+    """Nor for the end of a lease, as if the worker did not know that it holds them."""
+    live, upload = await begin("live", lane="live"), await begin("upload")
+    async with work({1: 1.0, 4: 1.0}, max_batch=4) as running:
+        await live.offer(frame(live, 0))
+        await published(1)
+        consumer, real, taken = running.worker._consumer, running.worker._consumer.take, []
+
+        async def take(cameras: Sequence[str], *given: Any, **more: Any) -> Any:
+            if "upload" in cameras and taken[-1:] == ["live"]:
+                taken.append("failed")
+                raise RedisConnectionError("it went away")
+            held = await real(cameras, *given, **more)
+            taken.extend(frame.camera for frame in held)
+            return held
+
+        consumer.take = take
+        engine.gate.clear()
+        await offer(upload, 12)
+        await wait_until(lambda: engine.arrived == 2, "the engine to be busy")
+        await live.offer(frame(live, 1))
+        await wait_until(lambda: "failed" in taken, "the second call to fail")
+        engine.gate.set()
+        results = await published(14)
+    assert {(result.camera, result.seq, result.deliveries) for result in results} >= {("live", 1, 1)}
 
 
 async def test_it_has_full_batches_again_when_the_live_camera_is_silent(

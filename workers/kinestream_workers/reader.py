@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence, Set
 from functools import partial
 from typing import Protocol
 
+from redis.exceptions import RedisError
+
 from kinestream.groupconsumer import GroupConsumer, Held
-from kinestream.redis import BLOCK_MS, through_outages
+from kinestream.redis import BLOCK_MS, is_away, through_outages
 from kinestream.tasks import happened
 from kinestream_workers.giveway import GiveWay
 from kinestream_workers.target import Decision
@@ -119,7 +121,8 @@ class Reader:
     async def _take(
         self, first: list[str], behind: list[str], room: int, late_ms: float | None
     ) -> Sequence[Held]:
-        """Take of the `first` cameras; of those `behind` what they are owed, and when there is nothing else.
+        """Take of the `first` cameras; of those `behind` what they are owed, what may go along, and what is
+        wanted when there is nothing else.
 
         A plain take first: it alone is fair among the cameras, and the only one that sees returned frames.
         """
@@ -136,7 +139,9 @@ class Reader:
             self._asked_s = begun_s
             held = await take(first, room, late_ms)
             self._wanted.took(time.monotonic() - begun_s)
-        if behind and not held:
+        if behind and held:
+            return [*held, *await self._go_along(behind, held, room)]
+        if behind:
             spare_in_s = self._wanted.spare_in_s()
             if spare_in_s > 0:
                 # Not a blocking read: Redis ends those that are over as late as 0.1 s after that.
@@ -145,6 +150,16 @@ class Reader:
                 return []
             held = await take(behind, min(room, self._wanted.spare()), turns=turns)
         return held or await self._wait([*first, *behind])
+
+    async def _go_along(self, behind: list[str], held: Sequence[Held], room: int) -> Sequence[Held]:
+        """What may be in one batch with frames that were taken."""
+        spare = min(room, self._wanted.spare()) - sum(not frame.late for frame in held)
+        try:
+            return await self._consumer.take(behind, spare, turns=self._giveway.turns)
+        except RedisError as error:
+            if not is_away(error):
+                raise
+            return []  # those that are here must not wait until it is back
 
     def _none_is_there(self, cameras: int, room: int) -> bool:
         """Whether frames can be waited for without asking first.
