@@ -169,11 +169,11 @@ async def test_a_quick_engine_has_one_frame_of_an_upload_ahead(begin, work, publ
     ]
 
 
-async def test_it_goes_along_with_live_frames_where_that_costs_hardly_more(
+async def test_it_goes_along_with_live_frames_where_the_target_has_room(
     begin, work, published, engine
 ) -> None:
     live, upload = await begin("live", lane="live"), await begin("upload")
-    async with work({1: 500.0, 4: 505.0}, max_batch=4) as running:
+    async with work({1: 500.0, 4: 600.0}, max_batch=4, target_p95_ms=10_000.0, max_age_ms=60_000) as running:
         await live.offer(frame(live, 0, grey=LIVE_GREY))
         await published(1)
         engine.gate.clear()
@@ -192,7 +192,7 @@ async def test_it_goes_along_with_live_frames_where_that_costs_hardly_more(
 async def test_live_frames_do_not_wait_for_what_would_have_gone_along(begin, work, published, engine) -> None:
     """Nor for the end of a lease, as if the worker did not know that it holds them."""
     live, upload = await begin("live", lane="live"), await begin("upload")
-    async with work({1: 1.0, 4: 1.0}, max_batch=4) as running:
+    async with work({1: 1.0, 4: 1.0}, max_batch=4, target_p95_ms=10_000.0) as running:
         await live.offer(frame(live, 0))
         await published(1)
         consumer, real, taken = running.worker._consumer, running.worker._consumer.take, []

@@ -77,6 +77,10 @@ class Demand:
         """
         return max(self._costs.as_one(self.decision.batch), self.decision.spare)
 
+    def along(self) -> int:
+        """Frames in a batch in which live ones and those of complete sources may be together."""
+        return 0 if self.target is None else self.decision.spare
+
     def took(self, seconds: float) -> None:
         """A take lasted so long."""
         self._lookahead.took(seconds)

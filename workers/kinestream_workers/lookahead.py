@@ -25,8 +25,9 @@ _MARGIN, _MARGIN_S = 1.5, 0.002
 _WORTHWHILE = 1 / 8
 """Of the engine's time for one frame: what it would idle, at least, for a frame to be asked for earlier."""
 
-_MOMENT_S = 0.001
-"""An engine that should be through with what it has, and is not, is looked at again after so long."""
+_LOOK_S, _LONGEST_LOOK_S = 0.001, 0.005
+"""An engine that should be through with what it has, and is not, is looked at again after half its time for a
+frame, within these bounds: each look is a call to Redis."""
 
 
 class Durations:
@@ -136,12 +137,13 @@ class Lookahead:
         Where an engine takes so long that it would hardly idle meanwhile, its end is waited for, which nobody
         knows well enough. `waiting` as above.
         """
-        idle_s = self.idle_in_s(waiting, now_s)
+        idle_s, one_s = self.idle_in_s(waiting, now_s), self._costs.ms(1) / 1000
         ahead_s = self._take.usual + self._prepare.usual
-        if ahead_s < _WORTHWHILE * self._costs.ms(1) / 1000:
+        if ahead_s < _WORTHWHILE * one_s:
             ahead_s = 0.0
-        may_be_now = not waiting or (ahead_s > 0 and waiting <= self.engine.at)
-        return max(0.0 if may_be_now else _MOMENT_S, idle_s - ahead_s)
+        if not waiting or (ahead_s > 0 and waiting <= self.engine.at):
+            return max(0.0, idle_s - ahead_s)
+        return max(_LOOK_S, min(one_s / 2, _LONGEST_LOOK_S), idle_s - ahead_s)
 
     def idle_in_s(self, waiting: int, now_s: float) -> float:
         """Seconds until the engine has done all that is held; 0 is now."""

@@ -56,6 +56,9 @@ class Wanted(Protocol):
     def spare(self) -> int:
         """Frames of complete sources that it takes at once while live cameras are at work."""
 
+    def along(self) -> int:
+        """Frames in a batch in which live ones and those of complete sources may be together."""
+
     def took(self, seconds: float) -> None:
         """How long taking them took."""
 
@@ -153,9 +156,9 @@ class Reader:
 
     async def _go_along(self, behind: list[str], held: Sequence[Held], room: int) -> Sequence[Held]:
         """What may be in one batch with frames that were taken."""
-        spare = min(room, self._wanted.spare()) - sum(not frame.late for frame in held)
+        left = min(room, self._wanted.along()) - sum(not frame.late for frame in held)
         try:
-            return await self._consumer.take(behind, spare, turns=self._giveway.turns)
+            return await self._consumer.take(behind, left, turns=self._giveway.turns)
         except RedisError as error:
             if not is_away(error):
                 raise
