@@ -125,6 +125,15 @@ def test_an_upload_that_had_nothing_when_it_was_owed_a_frame_does_not_save_it_up
     assert not giveway.owed()
 
 
+def test_frames_that_went_along_are_not_saved_up() -> None:
+    giveway = at_work()
+    giveway.took(of("live", *["upload"] * 9), WISHES, 0.0)
+    giveway.took(of(*["live"] * (FLOOR_OF - 2)), WISHES, 0.0)
+    assert not giveway.owed()
+    giveway.took(of("live"), WISHES, 0.0)
+    assert giveway.owed(), "as if none had gone along before"
+
+
 async def test_an_upload_never_fills_up_the_batch_of_a_live_frame(begin, work, published, engine) -> None:
     """While a slow engine is busy, only live frames are taken; the upload waits where they can overtake."""
     live, upload = await begin("live", lane="live"), await begin("upload")
@@ -148,7 +157,7 @@ async def test_an_upload_never_fills_up_the_batch_of_a_live_frame(begin, work, p
 
 async def test_a_quick_engine_has_one_frame_of_an_upload_ahead(begin, work, published, engine) -> None:
     live, upload = await begin("live", lane="live"), await begin("upload")
-    async with work({1: 0.01}, max_batch=4) as running:
+    async with work({1: 0.0}, max_batch=4) as running:
         await live.offer(frame(live, 0, grey=LIVE_GREY))
         await published(1)
         engine.gate.clear()

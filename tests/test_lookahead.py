@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinestream_workers.costs import Costs
+from kinestream_workers.demand import Demand
 from kinestream_workers.lookahead import Lookahead
+from kinestream_workers.settings import WorkerSettings
 
 
 def test_costs_lie_on_lines_between_what_was_measured_and_go_on_beyond() -> None:
@@ -114,6 +116,23 @@ def test_an_engine_that_would_hardly_idle_is_not_given_what_gives_way_before_its
     assert ahead.spare_in_s(4, 100.05) == 0.005, "it should have ended, and has not"
     ahead.engine.ended(100.06)
     assert ahead.spare_in_s(0, 100.06) == 0
+
+
+def test_with_a_target_what_gives_way_goes_along_unless_frames_are_in_line() -> None:
+    target = WorkerSettings(max_batch=32, target_p95_ms=60.0)
+    demand = Demand(target, lambda: 0, {1: 2.7, 32: 24.4}, clock=lambda: 100.0)
+    assert demand.decide().spare > 4
+    assert demand.along() == demand.decision.spare
+    demand.came(4)
+    demand.preparing(4)
+    assert demand.along() == 0, "they are with the decoders"
+    demand.prepared()
+    demand.begun(4)
+    assert demand.along() == demand.decision.spare, "the engine is at them"
+    demand.came(1)
+    assert demand.along() == 0
+    without = Demand(WorkerSettings(), lambda: 0, {1: 2.7, 32: 24.4})
+    assert without.along() == 0
 
 
 def test_decoders_that_are_slower_than_the_engine_are_not_flooded_either() -> None:

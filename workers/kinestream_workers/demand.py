@@ -79,7 +79,8 @@ class Demand:
 
     def along(self) -> int:
         """Frames in a batch in which live ones and those of complete sources may be together."""
-        return 0 if self.target is None else self.decision.spare
+        may_be = self.target is not None and not self._lookahead.any_in_line(self._waiting)
+        return self.decision.spare if may_be else 0
 
     def took(self, seconds: float) -> None:
         """A take lasted so long."""

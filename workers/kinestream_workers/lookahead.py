@@ -25,7 +25,7 @@ _MARGIN, _MARGIN_S = 1.5, 0.002
 _WORTHWHILE = 1 / 8
 """Of the engine's time for one frame: what it would idle, at least, for a frame to be asked for earlier."""
 
-_LOOK_S, _LONGEST_LOOK_S = 0.001, 0.005
+_RECHECK_S, _LONGEST_RECHECK_S = 0.001, 0.005
 """An engine that should be through with what it has, and is not, is looked at again after half its time for a
 frame, within these bounds: each look is a call to Redis."""
 
@@ -134,16 +134,20 @@ class Lookahead:
 
         It is ready when the engine has nothing else to do. Others that come after it was asked for would not
         be ready much earlier than it, so what they wait for is this one frame, as if the engine were at it.
-        Where an engine takes so long that it would hardly idle meanwhile, its end is waited for, which nobody
-        knows well enough. `waiting` as above.
+        Where an engine takes so long that it would hardly idle meanwhile, it is let come to its end first:
+        nobody knows that end well enough. `waiting` as above.
         """
         idle_s, one_s = self.idle_in_s(waiting, now_s), self._costs.ms(1) / 1000
         ahead_s = self._take.usual + self._prepare.usual
         if ahead_s < _WORTHWHILE * one_s:
             ahead_s = 0.0
-        if not waiting or (ahead_s > 0 and waiting <= self.engine.at):
+        if not waiting or (ahead_s > 0 and not self.any_in_line(waiting)):
             return max(0.0, idle_s - ahead_s)
-        return max(_LOOK_S, min(one_s / 2, _LONGEST_LOOK_S), idle_s - ahead_s)
+        return max(_RECHECK_S, min(one_s / 2, _LONGEST_RECHECK_S), idle_s - ahead_s)
+
+    def any_in_line(self, waiting: int) -> bool:
+        """Whether frames wait for the engine, behind those that it is at; if in doubt, they do."""
+        return waiting > self.engine.at
 
     def idle_in_s(self, waiting: int, now_s: float) -> float:
         """Seconds until the engine has done all that is held; 0 is now."""

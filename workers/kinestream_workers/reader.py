@@ -141,28 +141,28 @@ class Reader:
             begun_s = time.monotonic()
             self._asked_s = begun_s
             held = await take(first, room, late_ms)
+            in_time = sum(not frame.late for frame in held)
+            if behind and in_time:
+                held = [*held, *await self._go_along(behind, min(room, self._wanted.along()) - in_time)]
             self._wanted.took(time.monotonic() - begun_s)
-        if behind and held:
-            return [*held, *await self._go_along(behind, held, room)]
-        if behind:
+        if behind and not held:
             spare_in_s = self._wanted.spare_in_s()
             if spare_in_s > 0:
                 # Not a blocking read: Redis ends those that are over as late as 0.1 s after that.
                 self._room_changed.clear()
-                await happened(self._room_changed, min(max(_LOOK_S, spare_in_s), _LONGEST_LOOK_S))
+                await happened(self._room_changed, min(max(_LOOK_S, spare_in_s / 2), _LONGEST_LOOK_S))
                 return []
             held = await take(behind, min(room, self._wanted.spare()), turns=turns)
         return held or await self._wait([*first, *behind])
 
-    async def _go_along(self, behind: list[str], held: Sequence[Held], room: int) -> Sequence[Held]:
-        """What may be in one batch with frames that were taken."""
-        left = min(room, self._wanted.along()) - sum(not frame.late for frame in held)
+    async def _go_along(self, behind: list[str], most: int) -> Sequence[Held]:
+        """What may be in one batch with frames that were just taken, and that must not be lost with this."""
         try:
-            return await self._consumer.take(behind, left, turns=self._giveway.turns)
+            return await self._consumer.take(behind, most, turns=self._giveway.turns)
         except RedisError as error:
             if not is_away(error):
                 raise
-            return []  # those that are here must not wait until it is back
+            return []  # the next call tells
 
     def _none_is_there(self, cameras: int, room: int) -> bool:
         """Whether frames can be waited for without asking first.

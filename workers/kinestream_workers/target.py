@@ -42,7 +42,7 @@ _FEW = 20
 class Decision:
     """Frames in a batch at most, how long an idle engine waits for more, and the age in milliseconds, since
     it was offered, at which a live frame is too late to be taken; None is never. `spare` is how many frames
-    of uploads are taken at once while live cameras are at work.
+    of uploads are taken at once while live cameras are at work, live ones in the same batch included.
     """
 
     batch: int
