@@ -3,8 +3,8 @@
 A live frame cannot overtake what a worker holds. So an upload's frames, which lose nothing by waiting, are
 taken only when the engine is about to have nothing else, and only a few at a time; without a latency target
 they do not fill up the batches of live frames either. What is left in a live frame's way is the image that
-happens to be in the engine, or that goes in next. Every `FLOOR_OF`-th frame is the upload's all the same: what
-it does not get by itself is taken out of turn. When no live frame has come for a while, uploads have the
+happens to be in the engine, or that goes in next. Every `FLOOR_OF`-th frame is the upload's all the same:
+what it does not get by itself is taken out of turn. When no live frame has come for a while, uploads have the
 worker for themselves, in full batches.
 
 Pure: it is told the time, of any monotonic clock. Not for: ranks and shares (see `kinestream.turns`).
