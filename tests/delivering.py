@@ -103,12 +103,12 @@ class Delivery:
 
     async def snapshot(self) -> dict[bytes, bytes]:
         """All keys as a save to disk would keep them."""
-        names = [name async for name in self.redis.scan_iter(match=f"{self.keys.prefix}:*")]
+        names = [name async for name in self.redis.scan_iter(match=f"{self.keys.prefix}:*", count=1000)]
         return {name: await self.redis.dump(name) for name in names}
 
     async def come_back_with(self, snapshot: dict[bytes, bytes]) -> None:
         """Let Redis forget everything since the snapshot, as after a crash."""
-        async for name in self.redis.scan_iter(match=f"{self.keys.prefix}:*"):
+        async for name in self.redis.scan_iter(match=f"{self.keys.prefix}:*", count=1000):
             await self.redis.delete(name)
         for name, value in snapshot.items():
             await self.redis.restore(name, 0, value)
@@ -116,7 +116,7 @@ class Delivery:
     async def everything(self) -> dict[str, object]:
         """Contents of all keys but the sweeper's lock, to see that nothing changed."""
         found: dict[str, object] = {}
-        async for name in self.redis.scan_iter(match=f"{self.keys.prefix}:*"):
+        async for name in self.redis.scan_iter(match=f"{self.keys.prefix}:*", count=1000):
             if name.decode() != self.keys.sweeper:
                 found[name.decode()] = await self.redis.dump(name)
         return found
