@@ -21,8 +21,11 @@ from redis.asyncio import Redis
 
 from delivering import Delivery, outcome
 from kinestream import Keys, PoseResult, UsageError, subscribe_bundles
+from kinestream.bundle import Bundle
+from kinestream.bundlecursor import Place
 from kinestream.bundles import bundled
-from kinestream.bundling import Bundle, Bundler
+from kinestream.bundling import Bundler
+from kinestream.cursor import Cursor, EntryId
 from kinestream.embedded import find_redis_url
 from kinestream.groupconsumer import GroupConsumer
 from kinestream.run import Run
@@ -61,6 +64,7 @@ async def take(bundles: AsyncGenerator[Bundle, None], count: int) -> list[Bundle
         ({"offsets_ms": {"middle": 1}}, "offsets_ms has middle, of which no bundle"),
         ({"offsets_ms": {"left": math.nan}}, "offsets_ms must be milliseconds"),
         ({"start": "yesterday"}, "a start is now, beginning or the cursor"),
+        ({"start": "c1~7~3"}, "one made with order=True, got 'c1~7~3'"),
     ],
 )
 def test_mistakes_are_told_at_once(arguments: dict[str, Any], says: str) -> None:
@@ -114,6 +118,34 @@ async def test_frames_meet_as_they_come(redis: Redis, keys: Keys, cameras: tuple
         assert second.members["right"].status == "ended"
 
 
+async def test_killed_at_every_bundle_it_misses_nothing_and_repeats_nothing(
+    every_redis: Redis, keys: Keys
+) -> None:
+    left, right = (Camera(Delivery(every_redis, keys), name) for name in BOTH)
+    how: dict[str, Any] = {"tolerance_ms": 5, "keys": keys, "wait_s": 20}
+
+    async def next_one(start: str) -> Bundle:
+        bundles = subscribe_bundles(every_redis, BOTH, start=start, **how)
+        async with contextlib.aclosing(bundles):
+            return (await take(bundles, 1))[0]
+
+    await left.show(0, 40, 80)
+    await right.show(1, 83)
+    await right.end()
+    lives: list[Bundle] = []
+    start = "beginning"
+    for _ in range(3):
+        lives.append(await next_one(start))
+        start = lives[-1].cursor
+    assert [len(bundle.results) for bundle in lives] == [2, 1, 2]
+    following = asyncio.create_task(next_one(start))
+    await left.show(120)  # nobody waits for the one that has ended
+    last = await following
+    assert last.members["right"].status == "ended" and last.results["left"].captured_us == 120_000
+    frames = [(one.camera, one.seq) for bundle in (*lives, last) for one in bundle.results.values()]
+    assert sorted(frames) == [*(("left", seq) for seq in range(4)), *(("right", seq) for seq in range(2))]
+
+
 async def test_a_camera_that_never_comes_holds_the_other_for_the_wait_alone(
     redis: Redis, keys: Keys, cameras: tuple[Camera, Camera]
 ) -> None:
@@ -149,12 +181,14 @@ async def test_a_slow_taker_is_no_slow_camera() -> None:
             for camera in BOTH:
                 one = record(seq, camera=camera, captured_us=40_000 * seq)
                 object.__setattr__(one, "committed_ms", 1000 + 40 * seq)
+                object.__setattr__(one, "cursor", str(start))
                 yield one
         await asyncio.Event().wait()
 
+    start = Cursor(following=EntryId(0, 0), ordered=True)
     into = Bundler(BOTH, tolerance_us=5000, wait_ms=50, max_held=100)
     seen = []
-    async with contextlib.aclosing(bundled(committed(), into)) as bundles:
+    async with contextlib.aclosing(bundled(committed(), into, Place(start))) as bundles:
         for _ in range(4):
             seen.append(await anext(bundles))
             await asyncio.sleep(0.1)  # the taker's own time, which is what this is about

@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinestream.bundling import HELD_TOO_MUCH, NOT_IN_TIME, SILENT, Bundle, Bundler
+from kinestream.bundle import Bundle
+from kinestream.bundling import HELD_TOO_MUCH, NOT_IN_TIME, SILENT, Bundler
 from kinestream.messages import ANY_CAMERA, PoseResult
 from scenarios import end, record
 

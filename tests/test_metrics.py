@@ -124,13 +124,23 @@ def test_names_and_labels_are_as_prometheus_wants_them(scraped: Scraped) -> None
             assert not re.search(r"_(ms|milliseconds|us|kb|mb)(_|$)", family.name)
             for sample in family.samples:
                 if family.name.startswith("kinestream_"):
-                    allowed = {"camera", "lane", "status", "cause", "stage", "worker", "model", "engine"}
+                    allowed = {
+                        "camera",
+                        "lane",
+                        "status",
+                        "cause",
+                        "state",
+                        "stage",
+                        "worker",
+                        "model",
+                        "engine",
+                    }
                     assert {*sample.labels} <= allowed | {"version", "le"}, sample
                 assert (family.type == "counter") == sample.name.endswith("_total"), sample
 
 
 def served_names(scraped: Scraped) -> set[str]:
-    return set().union(*(scrape.names for scrape in scraped.done.values()))
+    return set().union(*(scrape.names for scrape in (*scraped.full.values(), *scraped.done.values())))
 
 
 def documented() -> dict[str, set[str]]:

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import Metric
 from redis.asyncio import Redis
 
-from kinestream.errors import SourceError
+from kinestream.errors import Fenced, SourceError
 from kinestream.histogram import BOUNDS_MS
 from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
@@ -22,6 +22,7 @@ from kinestream.messages import PoseResult
 from kinestream.metrics.causes import CAUSES, INGEST_CAUSES
 from kinestream.metrics.cumulative import Cumulative
 from kinestream.metrics.families import seconds_family
+from kinestream.run import Run
 from kinestream_ingest.capture import SIZE_CHANGED
 from kinestream_ingest.encoder import EncodeError
 from kinestream_ingest.feed import Feed
@@ -124,6 +125,29 @@ async def test_a_source_that_breaks_and_comes_back_is_counted_on(redis: Redis, k
     assert [ledger.dropped for ledger in ledgers if ledger] == [0, 1]
     stop.set()
     await producing
+    assert value("connected") == value("run_open") == 0
+
+
+async def test_a_camera_that_another_process_has_begun_is_not_connected_here(
+    redis: Redis, keys: Keys
+) -> None:
+    source = ScriptedSource()
+    source.give(scripted_frame(0))
+    feed = Feed(redis, source, camera="cam", lane="live", keys=keys)
+    metrics = IngestMetrics(lambda: [feed])
+
+    def told_of_it() -> list[float]:
+        scrape = told(metrics)
+        return [scrape.sum(f"kinestream_ingest_{name}", camera="cam") for name in ("connected", "run_open")]
+
+    producing = asyncio.create_task(feed.produce())
+    await wait_until(lambda: feed.offered == 1, "its first frame is offered")
+    assert told_of_it() == [1, 1]
+    await Run.begin(redis, "cam", lane="live", keys=keys)
+    source.give(scripted_frame(1))
+    with pytest.raises(Fenced):
+        await producing
+    assert told_of_it() == [0, 0]
 
 
 def broken() -> Any:

@@ -5,19 +5,23 @@ Not for: serving it (`test_metrics.py`, `test_metrics_health.py`).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from redis.asyncio import Redis
 
 import kinestream.metrics.exporter
+import kinestream.metrics.jobcounts
 from delivering import Delivery, outcome
 from kinestream.cameraspec import CameraSpec
 from kinestream.camerastate import STATES, CameraState, tell_states
+from kinestream.jobs.request import JobOptions, JobRequest
+from kinestream.jobs.store import JobStore, State
 from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
 from kinestream.metrics.cameracounts import CameraCounts
 from kinestream.metrics.exporter import Exporter
+from kinestream.metrics.jobcounts import JobCounts
 from kinestream.wanted import want_camera
 from scraping import told
 from waiting import wait_until
@@ -227,3 +231,42 @@ async def test_how_cameras_are(delivery: Delivery, exporter: Exporter) -> None:
     assert scrape.sum("kinestream_camera_fps") == 25
     assert scrape.sum("kinestream_camera_jitter_seconds") == 0.004
     assert scrape.sum("kinestream_camera_last_frame_seconds", camera="cam") >= 0.5
+
+
+async def test_jobs_are_counted_by_state(
+    delivery: Delivery, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = JobStore(delivery.redis, delivery.keys)
+
+    async def counts() -> dict[str, float]:
+        await exporter.read()
+        scrape = told(exporter)
+        found = {state: scrape.sum("kinestream_jobs", state=state) for state in get_args(State)}
+        assert scrape.sum("kinestream_jobs") == sum(found.values())
+        return {state: count for state, count in found.items() if count}
+
+    assert await counts() == {}
+    for job_id in ("a", "b", "c"):
+        await jobs.submit(job_id, JobRequest(kind="video", video=f"{job_id}.mp4", options=JobOptions()))
+    assert await counts() == {"queued": 3}
+    for job_id in ("a", "b"):
+        await jobs.claim(job_id, "somebody", 10)
+    assert await counts() == {"queued": 1, "running": 2}
+    await jobs.settle("a", "somebody", "failed", {})
+    await jobs.settle("b", "somebody", "done", {})
+    assert await counts() == {"queued": 1, "failed": 1, "done": 1}
+    await delivery.redis.delete(delivery.keys.job("c"))  # as if it had expired
+    assert await counts() == {"failed": 1, "done": 1}
+    await jobs.retry("a")
+    monkeypatch.setattr(kinestream.metrics.jobcounts, "_OVER_S", 0.0)
+    assert await counts() == {"queued": 1, "done": 1}
+
+
+async def test_jobs_that_are_over_are_read_rarely(delivery: Delivery) -> None:
+    jobs = JobStore(delivery.redis, delivery.keys)
+    counts = JobCounts(delivery.redis, keys=delivery.keys)
+    await jobs.submit("a", JobRequest(kind="video", video="a.mp4", options=JobOptions()))
+    await jobs.abort("a")
+    assert (await counts.read())["aborted"] == 1
+    await delivery.redis.hset(delivery.keys.job("a"), "state", "queued")  # type: ignore[misc]
+    assert (await counts.read())["aborted"] == 1

@@ -25,8 +25,8 @@ from kinestream.errors import (
 from kinestream.keys import Keys
 
 if TYPE_CHECKING:
+    from kinestream.bundle import Bundle, Member
     from kinestream.bundles import subscribe_bundles
-    from kinestream.bundling import Bundle, Member
     from kinestream.jobs.client import Job, submit
     from kinestream.messages import ANY_CAMERA, Frame, Person, PoseResult
     from kinestream.redis import connect
@@ -62,9 +62,9 @@ __all__ = [
 
 _HOMES = {
     "ANY_CAMERA": "messages",
-    "Bundle": "bundling",
+    "Bundle": "bundle",
     "Frame": "messages",
-    "Member": "bundling",
+    "Member": "bundle",
     "Person": "messages",
     "PoseResult": "messages",
     "Job": "jobs.client",
@@ -75,8 +75,7 @@ _HOMES = {
     "subscribe_bundles": "bundles",
 }
 """Names whose modules are imported when they are first used: redis-py alone takes 0.1 s, and `kinestream
---help`
-imports this package too."""
+--help` imports this package too."""
 
 
 def __getattr__(name: str) -> Any:

@@ -15,15 +15,20 @@ import math
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import get_args
 
 from redis.asyncio import Redis
 
-from kinestream.bundling import Bundle, Bundler, Clock
+from kinestream.bundle import Bundle
+from kinestream.bundlecursor import BundleCursor, Place
+from kinestream.bundling import Bundler, Clock
 from kinestream.errors import UsageError
-from kinestream.keys import Keys
+from kinestream.keys import Keys, check_camera
 from kinestream.messages import PoseResult
-from kinestream.subscriber import subscribe
+from kinestream.redis import connect
+from kinestream.resultreader import cursor_at_beginning, cursor_at_end
+from kinestream.subscriber import checked_client, subscribe
 from kinestream.tasks import cancel
 
 WAIT_S = 1.0
@@ -54,20 +59,22 @@ def subscribe_bundles(
 
     redis         a URL, or a client made by `connect`, as for `subscribe`
     tolerance_ms  the latest frame of a bundle is at most so much later than the earliest. Below half of the
-    time
-                  between two frames of one camera, each is put together with the nearest
+                  time between two frames of one camera, each is put together with the nearest
     offsets_ms    what is added to a camera's times, for one whose clock is known to be behind (above 0) or
-    ahead clock         "captured" compares `captured_us`. "media" compares `media_time_s`, for recordings:
-    each camera
-                  is one run then, and the iteration ends when all have ended
+                  ahead
+    clock         "captured" compares `captured_us`. "media" compares `media_time_s`, for recordings: each
+                  camera is one run then, and the iteration ends when all have ended
     wait_s        how long frames wait for a camera of which nothing has come, and for a frame that is missing
                   between others [default: 1 s, with clock="media" 60 s]; both may come together
     max_held      how many records are held at most
-    start         "now", "beginning", or the cursor of a record of `subscribe(order=True)`
+    start         "now" (the first `anext`), "beginning" (all that is kept), or the `cursor` of a bundle: then
+                  exactly what is in no bundle up to that one, if `cameras` and `clock` are the same. The
+                  cursor of a record of `subscribe(order=True)` will do as well
 
     Every record of one frame is in exactly one bundle, also of a frame without poses; see `Member` for how it
-    is told. Outages of Redis are waited out. Raises `UsageError` at once for arguments that make no sense,
-    while iterating what `subscribe` raises.
+    is told. Right behind a cursor, cameras that were silent are waited for again, and why one is missing may
+    be told less exactly. Outages of Redis are waited out. Raises `UsageError` at once for arguments that make
+    no sense, while iterating what `subscribe` raises.
     """
     names = _checked_cameras(cameras)
     offsets_ms = offsets_ms or {}
@@ -83,6 +90,9 @@ def subscribe_bundles(
         raise UsageError(f"offsets_ms has {', '.join(unknown)}, of which no bundle is asked for")
     if not all(math.isfinite(offset) for offset in offsets_ms.values()):
         raise UsageError(f"offsets_ms must be milliseconds, got {dict(offsets_ms)}")
+    at = cursor_at_end if start == "now" else cursor_at_beginning
+    since = None if start in ("now", "beginning") else BundleCursor.parse(start)
+    client = connect(redis) if isinstance(redis, str) else checked_client(redis)
     bundler = Bundler(
         names,
         tolerance_us=round(1000 * tolerance_ms),
@@ -91,14 +101,27 @@ def subscribe_bundles(
         clock=clock,
         offsets_us={camera: round(1000 * offset) for camera, offset in offsets_ms.items()},
         again=clock == "captured",
+        ended=since.ended if since else None,
     )
-    return bundled(subscribe(redis, names, start=start, order=True, wait_s=wait_s, keys=keys), bundler)
+
+    async def bundles() -> AsyncGenerator[Bundle, None]:
+        try:
+            here = since.records if since else await at(client, keys or Keys(), ordered=True)
+            records = subscribe(client, names, start=str(here), order=True, wait_s=wait_s, keys=keys)
+            async with aclosing(bundled(records, bundler, Place(here))) as found:
+                async for bundle in found:
+                    yield bundle
+        finally:
+            if client is not redis:
+                await client.aclose()
+
+    return bundles()
 
 
 async def bundled(
-    records: AsyncGenerator[PoseResult, None], bundler: Bundler
+    records: AsyncGenerator[PoseResult, None], bundler: Bundler, place: Place
 ) -> AsyncGenerator[Bundle, None]:
-    """Yield what `bundler` makes of `records`, which are closed at the end.
+    """Yield what `bundler` makes of `records`, which are closed at the end, with the cursors of `place`.
 
     Its clock is Redis's at the records' commits; where nothing can be read, it goes on with this host's. So a
     taker that is slow does not count as a camera that is.
@@ -115,11 +138,12 @@ async def bundled(
                 if coming.done():
                     record, coming = coming.result(), asyncio.ensure_future(anext(records))
                     clock_ms, idle_ms = max(clock_ms + idle_ms, record.committed_ms or 0), 0.0
-                    bundler.add(record, clock_ms)
+                    place.came(record, waits=bundler.add(record, clock_ms))
                 else:
                     idle_ms += 1000 * (time.monotonic() - began)
                 while bundle := bundler.release(clock_ms + idle_ms):
-                    yield bundle
+                    place.left(one.camera for one in bundle.members.values() if one.result is not None)
+                    yield replace(bundle, cursor=str(place.cursor(bundler.ended)))
         finally:
             await cancel(coming)
 
@@ -129,7 +153,7 @@ def _checked_cameras(cameras: Sequence[str]) -> list[str]:
         raise UsageError(f"cameras must be a list of at least two names, got {cameras!r}")
     if len(set(cameras)) != len(cameras):
         raise UsageError(f"cameras must be different ones, got {', '.join(cameras)}")
-    return list(cameras)
+    return [check_camera(camera) for camera in cameras]
 
 
 def _check(name: str, value: float) -> None:

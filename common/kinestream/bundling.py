@@ -22,12 +22,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from kinestream.messages import ANY_CAMERA, PoseResult, Status
+from kinestream.bundle import Bundle, Member
+from kinestream.messages import ANY_CAMERA, PoseResult
 
 Clock = Literal["captured", "media"]
 """What frames are put together by: `captured_us`, or for recordings `media_time_s`."""
-
-MemberStatus = Status | Literal["not-yet", "no-frame", "ended"]
 
 NOT_IN_TIME = "not-in-time"
 """Cause of a member that is not there yet: it was waited for as long as was asked for."""
@@ -37,57 +36,6 @@ HELD_TOO_MUCH = "held-too-much"
 
 SILENT = "silent"
 """The same, since the camera had been waited for in vain already, and nothing of it has come."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """What one camera has in a bundle.
-
-    status     what it says
-    ok         `result` has the poses
-    dropped, stale, failed, lost, missing
-               the camera had a frame, of which there are no poses; `cause` is the record's. `result` is that
-               record, or None where one record stood for several frames, whose times are unknown
-    not-yet    nothing came of this camera; `cause` says why it was not waited for any longer
-    no-frame   the camera has frames before and after, but none within the tolerance
-    ended      the camera's run is over; `cause` is that of its `end`
-
-    `at_us` is the frame's time with the camera's offset, in microseconds; None without a `result`.
-    """
-
-    camera: str
-    status: MemberStatus
-    cause: str = ""
-    result: PoseResult | None = None
-    at_us: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bundle:
-    """One instant: a member for each camera asked for, in that order, there or missing.
-
-    `at_us` is the earliest member's time, `spread_ms` how much later the latest one is.
-    """
-
-    at_us: int
-    spread_ms: float
-    members: Mapping[str, Member]
-
-    @property
-    def complete(self) -> bool:
-        """Whether there are poses (maybe of nobody) of every camera."""
-        return not self.missing
-
-    @property
-    def missing(self) -> tuple[Member, ...]:
-        """The members without poses."""
-        return tuple(member for member in self.members.values() if member.status != "ok")
-
-    @property
-    def results(self) -> dict[str, PoseResult]:
-        """The results with poses, by camera."""
-        members = self.members.values()
-        return {one.camera: one.result for one in members if one.status == "ok" and one.result is not None}
 
 
 @dataclass(slots=True)
@@ -137,7 +85,8 @@ class Bundler:
     """Call `add` for one record, in the order of each camera's frames, then `release` until it returns None.
 
     `offsets_us` are added to the cameras' times. Without `again` each camera is one recording: what comes
-    after its first run is let go of, and `finished` says when no more bundles can come.
+    after its first run is let go of, and `finished` says when no more bundles can come. `ended` are the runs
+    of cameras that were over before, as the property told then.
     """
 
     def __init__(
@@ -150,9 +99,14 @@ class Bundler:
         clock: Clock = "captured",
         offsets_us: Mapping[str, int] | None = None,
         again: bool = True,
+        ended: Mapping[str, int] | None = None,
     ) -> None:
         self.held = 0
         self._lines = {camera: _Line() for camera in cameras}
+        for camera, run in (ended or {}).items():
+            if line := self._lines.get(camera):
+                line.run = run
+                line.end = PoseResult(camera=camera, run=run, seq=0, status="end")
         self._tolerance_us = tolerance_us
         self._wait_ms = wait_ms
         self._max_held = max_held
@@ -166,31 +120,40 @@ class Bundler:
         return not self._again and not self.held and all(line.end for line in self._lines.values())
 
     @property
+    def ended(self) -> dict[str, int]:
+        """The runs of cameras that are over, and of which nothing is held."""
+        return {camera: line.run for camera, line in self._lines.items() if line.end and not line.entries}
+
+    @property
     def due_ms(self) -> float | None:
         """When the next bundle goes whoever is missing, on the caller's clock; None if nothing is held."""
         first = [line.entries[0].since_ms for line in self._lines.values() if line.entries]
         return min(first) + self._wait_ms if first else None
 
-    def add(self, result: PoseResult, now_ms: float) -> None:
-        """Take in a record; then `release` may have some bundles. Other cameras' are passed over."""
+    def add(self, result: PoseResult, now_ms: float) -> bool:
+        """Take in a record; then `release` may have some bundles. Other cameras' are passed over.
+
+        Return whether it will be in a bundle.
+        """
         if result.camera == ANY_CAMERA:
             for each in self._lines.values():
                 each.tell_gap(result)
-            return
+            return False
         line = self._lines.get(result.camera)
         if line is None or not self._counts(line, result):
-            return
+            return False
         line.silent = False
         if result.status == "end":
             line.end = result
-            return
+            return False
         at_us = self._time_of(result)
         if at_us is None:
             line.tell_gap(result)
-            return
+            return False
         line.entries.append(_Entry(result, at_us, now_ms, line.gap))
         line.gap = None
         self.held += 1
+        return True
 
     def release(self, now_ms: float) -> Bundle | None:
         """Return the next bundle that may go; None if there is nothing, or it has to wait."""

@@ -82,7 +82,7 @@ def subscribe(
     cursor = None if start in ("now", "beginning") else Cursor.parse(start)
     if cursor and cursor.ordered != order:
         raise UsageError(f"this cursor was made with order={cursor.ordered}, and goes on only with that")
-    client = connect(redis) if isinstance(redis, str) else _checked(redis)
+    client = connect(redis) if isinstance(redis, str) else checked_client(redis)
     keys = keys or Keys()
     at = cursor_at_end if start == "now" else cursor_at_beginning
 
@@ -118,10 +118,10 @@ async def current_cursor(redis: Redis, *, order: bool = False, keys: Keys | None
 
     `start="now"` takes it when the first record is asked for, which may be later than the caller thinks.
     """
-    return str(await cursor_at_end(_checked(redis), keys or Keys(), ordered=order))
+    return str(await cursor_at_end(checked_client(redis), keys or Keys(), ordered=order))
 
 
-def _checked(redis: Redis) -> Redis:
+def checked_client(redis: Redis) -> Redis:
     """Refuse a client whose replies have another shape, or that gives up before a read is over."""
     settings = redis.connection_pool.connection_kwargs
     timeout_s = settings.get("socket_timeout")

@@ -101,6 +101,7 @@ class Feed:
         self._given_up: Counter[str] = Counter()
         self._runs: list[int] = []
         self._away_since: float | None = None
+        self._over = False
 
     @property
     def seen(self) -> int:
@@ -128,6 +129,11 @@ class Feed:
         return 0.0 if self._away_since is None else time.monotonic() - self._away_since
 
     @property
+    def connected(self) -> bool:
+        """Whether the source is open here, and read."""
+        return not self._over and self._away_since is None
+
+    @property
     def offering(self) -> Offering:
         return self._producer.offering
 
@@ -145,6 +151,12 @@ class Feed:
 
         Raises what `Producer.produce` raises; `SourceBroke` only if the source is not opened again.
         """
+        try:
+            await self._produce()
+        finally:
+            self._over = True
+
+    async def _produce(self) -> None:
         backoff = Backoff()
         while True:
             began = time.monotonic()

@@ -27,7 +27,7 @@ _COUNTERS: dict[str, tuple[str, Callable[[Feed], float]]] = {
 """In this order: of two numbers the smaller one is read first, so that they fit."""
 
 _GAUGES: dict[str, tuple[str, Callable[[Feed], float]]] = {
-    "connected": ("1 while the source is there, 0 while it is away.", lambda feed: not feed.away_s),
+    "connected": ("1 while the source is open here, else 0.", lambda feed: feed.connected),
     "run_open": ("1 while a run is open.", lambda feed: feed.offering.open),
     "lag_seconds": (
         "From the capture of the last frame to its acknowledgement.",

@@ -30,7 +30,7 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from kinestream.delivery import Limits
-from kinestream.errors import RedisUnavailable, RunLost
+from kinestream.errors import Fenced, RedisUnavailable, RunLost
 from kinestream.fields import MAX_TEXT
 from kinestream.keys import Keys, check_camera
 from kinestream.logs import about
@@ -170,6 +170,9 @@ class Offering:
                 lambda: self.run.offer(self._frame(captured), gap_cause=_joined(self._causes)),
                 f"offering frames of {self.camera}",
             )
+        except Fenced:
+            self.open = False
+            raise
         except RunLost as lost:
             await self._begin_again(lost)
             return "again"

@@ -1,4 +1,4 @@
-"""Every camera, worker and dead letter as metrics, read from Redis every two seconds by one process.
+"""Every camera, worker, job and dead letter as metrics, read from Redis every two seconds by one process.
 
 What is told are the facts of the last reading, so no scrape waits for Redis; when Redis has been away for a
 while nothing is told but that, since old facts look like a camera that stands still. Not for: what only a
@@ -22,6 +22,7 @@ from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
 from kinestream.metrics.cameracounts import CameraCounts
 from kinestream.metrics.figures import Facts, of_cameras, of_states, of_the_rest
+from kinestream.metrics.jobcounts import JobCounts
 from kinestream.redis import through_outages
 from kinestream.waiting import oldest_waiting_s
 from kinestream.wanted import read_wanted
@@ -54,6 +55,7 @@ class Exporter:
     def __init__(self, redis: Redis, *, keys: Keys | None = None) -> None:
         self._redis = redis
         self._keys = keys or Keys()
+        self._jobs = JobCounts(redis, keys=self._keys)
         self._counts: dict[str, CameraCounts] = {}
         self._gone: dict[str, int] = {}  # cameras without a ledger, by the run that had it
         self._over_read_s = float("-inf")
@@ -96,6 +98,7 @@ class Exporter:
         ages_s = await self._ages_s()
         facts = Facts(
             workers=len(await read_reports(self._redis, keys=keys)),
+            jobs=await self._jobs.read(),
             dead=await redis.xlen(keys.dead),
             results=await redis.xlen(keys.results),
             results_bytes=await redis.memory_usage(keys.results, _SAMPLES) or 0,

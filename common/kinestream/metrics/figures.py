@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from kinestream.camerastate import STATES, CameraState
+from kinestream.jobs.store import State
 from kinestream.metrics.cameracounts import PRODUCED, CameraCounts
 
 
@@ -19,6 +20,7 @@ class Facts:
     """What one reading found, beside what is counted by camera."""
 
     workers: int
+    jobs: Mapping[State, int]
     dead: int
     results: int
     results_bytes: int
@@ -112,6 +114,10 @@ def of_states(states: Iterable[CameraState]) -> Iterator[Metric]:
 def of_the_rest(facts: Facts) -> Iterator[Metric]:
     """Yield what is told of everything else."""
     yield GaugeMetricFamily("kinestream_workers", "Workers that have reported lately.", value=facts.workers)
+    jobs = GaugeMetricFamily("kinestream_jobs", "Jobs that are kept, by state.", labels=["state"])
+    for state, count in facts.jobs.items():
+        jobs.add_metric([state], count)
+    yield jobs
     yield GaugeMetricFamily("kinestream_dead_letters", "Frames in the dead letters.", value=facts.dead)
     yield GaugeMetricFamily("kinestream_results_records", "Records in the results.", value=facts.results)
     yield GaugeMetricFamily(
