@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from redis.asyncio import Redis
 
 from kinestream.delivery import Limits
-from kinestream.groupconsumer import GroupConsumer, Held, Outcome
+from kinestream.groupconsumer import GroupConsumer
+from kinestream.held import Held, Outcome
 from kinestream.keys import GROUP, Keys
 from kinestream.ledger import Ledger, read_ledger
 from kinestream.messages import Frame, Lane, PoseResult, Status

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError, OutOfMemoryError
 
 from kinestream.delivery import Scripts
 from kinestream.errors import Fenced, RunLost
-from kinestream.groupconsumer import Held
+from kinestream.held import Held
 
 KINDS = ["", "", "", "request lost", "reply lost", "done twice"]
 DIES_IN_BETWEEN = "dies in between"

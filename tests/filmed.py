@@ -16,7 +16,8 @@ from redis.asyncio import Redis
 
 import frames
 from kinestream.drawing import Image
-from kinestream.groupconsumer import GroupConsumer, Held, Outcome
+from kinestream.groupconsumer import GroupConsumer
+from kinestream.held import Held, Outcome
 from kinestream.keys import Keys
 from kinestream.messages import Frame, Person, PoseResult, Status
 from kinestream.run import Run

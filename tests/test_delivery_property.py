@@ -25,7 +25,7 @@ from deliverychecks import Seen, check
 from deliveryfaults import KINDS, Faults
 from deliverymodel import Model
 from deliverysteps import CAMERAS, LIMITS, OFTEN, RARELY, SOMETIMES, YES_OR_NO, Producers, step
-from kinestream.groupconsumer import OUTCOMES, Held
+from kinestream.held import OUTCOMES, Held
 from kinestream.keys import GROUP, Keys
 from kinestream.messages import Status
 from kinestream.redis import connect

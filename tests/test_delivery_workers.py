@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from delivering import Delivery, frame, outcome, seqs
 from kinestream.delivery import Limits
 from kinestream.errors import UsageError
-from kinestream.groupconsumer import Held, Outcome
+from kinestream.held import Held, Outcome
 from kinestream.keys import Keys
 from kinestream.messages import Frame, PoseResult
 from kinestream.turns import Wishes

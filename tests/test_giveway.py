@@ -20,7 +20,7 @@ from deliverymodel import Model
 from engines import ScriptedEngine
 from frames import frame, offer
 from kinestream.delivery import Limits
-from kinestream.groupconsumer import Held
+from kinestream.held import Held
 from kinestream.run import Run
 from kinestream.turns import FLOOR_OF, Turns, Wishes
 from kinestream_workers.giveway import AT_WORK_S, GiveWay

@@ -223,7 +223,7 @@ def test_told_to_stop_while_redis_hangs_it_does_not_read_the_sums(
         raise AssertionError("it was asked once more")
 
     monkeypatch.setattr(Feed, "produce", stopped)
-    monkeypatch.setattr("kinestream_ingest.cli._show_sums", read)
+    monkeypatch.setattr("kinestream_ingest.ingestion._show_sums", read)
     result = CliRunner().invoke(ingest, [str(film), "--redis", own_server().url])
     assert isinstance(result.exception, RedisUnavailable)
     assert str(result.exception) == "stopped while Redis was away"

@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 
 import frames
 from kinestream.errors import KinestreamError
-from kinestream.groupconsumer import GroupConsumer, Outcome
+from kinestream.groupconsumer import GroupConsumer
+from kinestream.held import Outcome
 from kinestream.jobs import collecting
 from kinestream.jobs.collecting import Incomplete, Lines, Place, Rate, collect, take_over
 from kinestream.keys import Keys

@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 
 import frames
 from kinestream.delivery import Limits
-from kinestream.groupconsumer import GroupConsumer, Outcome
+from kinestream.groupconsumer import GroupConsumer
+from kinestream.held import Outcome
 from kinestream.jobs.folders import Folders
 from kinestream.jobs.housekeeping import forget_camera, keep_house, put_lost_jobs
 from kinestream.jobs.queue import Queue

@@ -19,7 +19,8 @@ from redis.asyncio import Redis
 import kinestream
 from kinestream import current_cursor, subscribe
 from kinestream.errors import RunLost, UnsupportedVersion, UsageError
-from kinestream.groupconsumer import GroupConsumer, Held, Outcome
+from kinestream.groupconsumer import GroupConsumer
+from kinestream.held import Held, Outcome
 from kinestream.keys import Keys
 from kinestream.messages import ANY_CAMERA, Frame, PoseResult
 from kinestream.packing import pack_map

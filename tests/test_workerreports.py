@@ -13,7 +13,8 @@ from rich.console import Console
 
 from engines import ScriptedEngine
 from frames import frame, offer
-from kinestream.groupconsumer import GroupConsumer, Held, Outcome
+from kinestream.groupconsumer import GroupConsumer
+from kinestream.held import Held, Outcome
 from kinestream.histogram import Histogram
 from kinestream.keys import Keys
 from kinestream.messages import PoseResult

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from kinestream.groupconsumer import Held
+from kinestream.held import Held
 from kinestream.messages import Frame
 from kinestream.processes import be_nice
 from kinestream_workers.batches import Taken

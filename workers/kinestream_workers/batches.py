@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from kinestream.groupconsumer import Held, Outcome
+from kinestream.held import Held, Outcome
 from kinestream.messages import Frame
 from kinestream_workers.countdown import Countdown
 from kinestream_workers.engines import Image

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import compress
 
-from kinestream.groupconsumer import GroupConsumer, Held, Outcome
+from kinestream.groupconsumer import GroupConsumer
+from kinestream.held import Held, Outcome
 from kinestream.logs import about
 from kinestream.redis import through_outages
 from kinestream_workers.demand import Demand

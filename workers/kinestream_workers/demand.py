@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from kinestream.groupconsumer import Held
+from kinestream.held import Held
 from kinestream_workers.costs import Costs
 from kinestream_workers.lookahead import Durations, Lookahead
 from kinestream_workers.settings import WorkerSettings

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kinestream.groupconsumer import Held
+from kinestream.held import Held
 from kinestream.turns import FLOOR_OF, Turns, Wishes
 
 AT_WORK_S = 2.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from kinestream.errors import EngineError
-from kinestream.groupconsumer import Held, Outcome
+from kinestream.held import Held, Outcome
 from kinestream.messages import Person
 from kinestream_workers import outcomes
 from kinestream_workers.batches import Batch, Preparing, Ready

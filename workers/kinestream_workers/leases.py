@@ -11,7 +11,8 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from kinestream.groupconsumer import GroupConsumer, Held
+from kinestream.groupconsumer import GroupConsumer
+from kinestream.held import Held
 from kinestream.redis import through_outages
 
 _log = logging.getLogger(__name__)

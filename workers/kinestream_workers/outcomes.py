@@ -8,7 +8,7 @@ import traceback
 from dataclasses import replace
 
 from kinestream.errors import MessageError
-from kinestream.groupconsumer import Held, Outcome
+from kinestream.held import Held, Outcome
 from kinestream.messages import Frame, Person, PoseResult
 
 UNDECODABLE = "undecodable"

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from kinestream.errors import KinestreamError, MessageError, UnsupportedVersion
-from kinestream.groupconsumer import Held
+from kinestream.held import Held
 from kinestream.logs import about
 from kinestream.messages import Frame
 from kinestream_workers import outcomes

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from redis.exceptions import RedisError
 
-from kinestream.groupconsumer import GroupConsumer, Held
+from kinestream.groupconsumer import GroupConsumer
+from kinestream.held import Held
 from kinestream.redis import BLOCK_MS, is_away, through_outages
 from kinestream.tasks import happened
 from kinestream_workers.giveway import GiveWay

@@ -13,7 +13,8 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from kinestream.groupconsumer import GroupConsumer, Outcome
+from kinestream.groupconsumer import GroupConsumer
+from kinestream.held import Outcome
 from kinestream.histogram import RecentHistogram
 from kinestream.redis import reason
 from kinestream.workerreports import REPORT_S, STAGES, WorkerReport

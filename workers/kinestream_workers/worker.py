@@ -19,7 +19,8 @@ from functools import partial
 from typing import Any
 
 from kinestream.errors import KinestreamError
-from kinestream.groupconsumer import GroupConsumer, Held
+from kinestream.groupconsumer import GroupConsumer
+from kinestream.held import Held
 from kinestream.redis import BLOCK_MS, reason, through_outages
 from kinestream.tasks import cancel, happened
 from kinestream_workers import outcomes

@@ -12,7 +12,8 @@ from functools import partial
 from redis.asyncio import Redis
 
 from kinestream.errors import DeliveryError
-from kinestream.groupconsumer import GroupConsumer, Held, Outcome
+from kinestream.groupconsumer import GroupConsumer
+from kinestream.held import Held, Outcome
 from kinestream.keys import Keys
 from kinestream.messages import PoseResult
 from kinestream.redis import through_outages
