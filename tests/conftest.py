@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import shutil
 import signal
@@ -103,6 +104,19 @@ async def every_redis(every_redis_url: str) -> AsyncIterator[Redis]:
     """Clients of servers of all versions at hand, one a test run."""
     async with connect(every_redis_url) as client:
         yield client
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Take away the log handler of a command that the test ran in this process: its stream is closed by then,
+    and what others log later would be said to be an error.
+    """
+    root = logging.getLogger()
+    before = [*root.handlers]
+    yield
+    for handler in {*root.handlers} - {*before}:
+        if type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
 
 
 @pytest.fixture

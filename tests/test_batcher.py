@@ -33,12 +33,17 @@ def test_nothing_is_due_when_nothing_is_there() -> None:
     assert batcher.pop() == []
 
 
-def test_a_redelivered_frame_goes_first_and_alone() -> None:
+def test_a_redelivered_frame_goes_alone_and_in_its_turn() -> None:
     batcher: Batcher[str] = Batcher(4, 1.0)
-    batcher.add("a", 0.0)
-    batcher.add("suspect", 0.0, alone=True)
-    assert batcher.due_in(0.0) == 0
-    assert [batcher.pop(), batcher.pop()] == [["suspect"], ["a"]]
+    batcher.add("early suspect", 0.0, alone=True)
+    batcher.add("a", 0.1)
+    batcher.add("suspect", 0.1, alone=True)
+    batcher.add("b", 0.2)
+    assert batcher.due_in(0.2) == 0
+    assert [batcher.pop() for _ in range(3)] == [["early suspect"], ["a", "b"], ["suspect"]]
+    batcher.add("another suspect", 0.3, alone=True)
+    batcher.add("c", 0.4)
+    assert [batcher.pop(), batcher.pop()] == [["another suspect"], ["c"]]
 
 
 @pytest.mark.parametrize(("max_batch", "max_wait_s"), [(0, 1.0), (1, -0.1)])

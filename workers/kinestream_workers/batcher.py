@@ -17,7 +17,8 @@ class Batcher(Generic[T]):
     `max_batch` and `max_wait_s` may be set anew at any time.
 
     A frame that is added `alone` becomes a batch of its own: it was delivered before, so it may be what broke
-    the batch that it was in, and must not break its neighbours.
+    the batch that it was in, and must not break its neighbours. Nor does it overtake those that were there
+    before it, or came with it: they go at once, since it is due.
     """
 
     def __init__(self, max_batch: int, max_wait_s: float) -> None:
@@ -28,17 +29,14 @@ class Batcher(Generic[T]):
         self.max_batch = max_batch
         self.max_wait_s = max_wait_s
         self._frames: deque[tuple[float, T]] = deque()
-        self._alone: deque[T] = deque()
+        self._alone: deque[tuple[float, T]] = deque()
 
     def __len__(self) -> int:
         return len(self._frames) + len(self._alone)
 
     def add(self, frame: T, now_s: float, *, alone: bool = False) -> None:
         """Put a frame in, at its time of arrival."""
-        if alone:
-            self._alone.append(frame)
-        else:
-            self._frames.append((now_s, frame))
+        (self._alone if alone else self._frames).append((now_s, frame))
 
     def due_in(self, now_s: float) -> float | None:
         """Seconds until a batch is due, 0 if one is due now, None if there is nothing to wait for."""
@@ -50,6 +48,6 @@ class Batcher(Generic[T]):
 
     def pop(self) -> list[T]:
         """Take the next batch out, due or not; an empty list if there is no frame."""
-        if self._alone:
-            return [self._alone.popleft()]
+        if self._alone and not (self._frames and self._frames[0][0] <= self._alone[0][0]):
+            return [self._alone.popleft()[1]]
         return [self._frames.popleft()[1] for _ in range(min(self.max_batch, len(self._frames)))]
