@@ -265,3 +265,14 @@ def test_positions_of_cameras_that_ended_are_forgotten_in_time() -> None:
     feed(record(0, camera="upload-49", run=2), now_ms=5 * hour)  # it is back, and stays
     feed(end(0), now_ms=9 * hour)
     assert set(feed.reorderer.positions) == {"upload-49", "a"}
+
+
+def test_an_end_that_comes_when_redis_began_anew_forgets_cameras_that_ended_long_ago() -> None:
+    feed = Feed()
+    for camera in "morning", "noon":
+        feed(record(0, camera=camera), end(1, camera=camera))
+    hours_later = 3 * 3600 * 1000
+    feed(record(0), end(2), now_ms=hours_later)  # frame 1 is with a worker
+    feed.reorderer.unblock()
+    assert told(feed.at(hours_later)) == [(1, 1, REDIS_LOST_MEMORY), (2, 2, "end")]
+    assert set(feed.reorderer.positions) == {"a"}

@@ -144,7 +144,9 @@ class Reorderer:
 
     def _advance(self, camera: str, now_ms: float) -> PoseResult | None:
         """Release the camera's first record if it is its turn; let go of those whose turn is over."""
-        line = self._lines[camera]
+        line = self._lines.get(camera)
+        if line is None:  # forgotten, since it ended long ago
+            return None
         while line.heap:
             run, seq, is_end, arrival = line.heap[0]
             position = self.positions.get(camera, _NOWHERE)
