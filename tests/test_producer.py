@@ -191,6 +191,16 @@ class TestEnds:
         assert await delivery.told() == [("end", 2, "stopped")]
         assert (await delivery.ledger(under_way.run)).state == "ended"
 
+    async def test_when_told_to_stop_before_it_began(self, delivery: Delivery) -> None:
+        other, source, stop = await delivery.begin("live"), ScriptedSource(3), asyncio.Event()
+        stop.set()
+        late = Producer(
+            delivery.redis, source, camera=other.camera, lane="live", stop=stop, keys=delivery.keys
+        )
+        await late.produce()
+        assert source.closed and await delivery.told() == []
+        assert (await delivery.ledger(other)).state == "open"
+
     async def test_while_it_waits_for_room(self, delivery: Delivery) -> None:
         async with producing(delivery, ScriptedSource(100)) as under_way:
             await under_way.offered(4)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError
 
 from delivering import Delivery
 from kinestream.cameraspec import CameraSpec
@@ -99,6 +101,7 @@ class Hall:
 async def hall(redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hall]:
     monkeypatch.setattr(service, "TICK_S", 0.02)
     monkeypatch.setattr(service, "BEAT_S", 0.0)
+    monkeypatch.setattr(service, "_QUIET_S", 0.0)
     monkeypatch.setattr(served, "_LOOK_AGAIN_S", 0.02)
     monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(retrying, "LONGEST_PAUSE_S", 0.02)
@@ -231,6 +234,72 @@ async def test_producers_divide_the_cameras_and_take_over(hall: Hall) -> None:
     assert one.serving.keys().isdisjoint(two.serving)
     await hall.stop(one)
     await wait_until(lambda: len(two.serving) == 3, "the other one to take as many as it may")
+
+
+async def test_producers_that_start_together_divide_what_is_wanted_already(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_QUIET_S", 0.5)
+    await hall.want(*"abcdef")
+    one, two = hall.start("one"), hall.start("two")
+    await wait_until(lambda: len(one.serving) + len(two.serving) == 6, "all to be served")
+    assert len(one.serving) == len(two.serving) == 3
+
+
+async def test_after_a_long_outage_each_has_its_own_again(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claims have run out, and the producers find Redis back one after the other."""
+    monkeypatch.setattr(service, "_QUIET_S", 0.5)
+    away: set[str] = set()
+    announce = service.announce
+
+    async def announce_unless_away(redis: Redis, owner: str, *, keys: Keys) -> int:
+        if owner in away:
+            raise ConnectionError("it is away")
+        return await announce(redis, owner, keys=keys)
+
+    monkeypatch.setattr(service, "announce", announce_unless_away)
+    await hall.want(*"abcd")
+    one, two = hall.start("one"), hall.start("two")
+    await wait_until(lambda: len(one.serving) == len(two.serving) == 2, "each to have its share")
+    before = [{*one.serving}, {*two.serving}]
+    away |= {one.owner, two.owner}
+    await wait_until(lambda: one._away and two._away, "both to notice")
+    await hall.redis.delete(hall.keys.producers, *map(hall.keys.claim, "abcd"))
+    for producer in one, two:
+        away.remove(producer.owner)
+        await wait_until(lambda: not producer._away, "it to find it back")  # noqa: B023
+    await wait_until(lambda: time.monotonic() > two._patient_until, "all to have been taken")
+    assert [{*one.serving}, {*two.serving}] == before
+    assert all(len(sources) == 1 for sources in hall.opened.values())
+
+
+async def test_a_recording_is_read_once_though_redis_goes_away_at_its_end(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = []
+
+    def film() -> Source:
+        films.append(Film(1))
+        return films[-1]
+
+    hall.cameras["film"] = film
+    producer = hall.start()
+    note, tries = producer._note_finished, 0
+
+    async def fails_at_first(one: Served) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise ConnectionError("it is away")
+        await note(one)
+
+    monkeypatch.setattr(producer, "_note_finished", fails_at_first)
+    await hall.want("film")
+    await hall.becomes("film", "finished")
+    await wait_until(lambda: not producer.serving, "it to be given back")
+    assert (tries, len(films), len(await hall.ends())) == (2, 1, 1)
 
 
 async def test_one_that_lost_its_claim_lets_go(hall: Hall) -> None:

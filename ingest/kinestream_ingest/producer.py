@@ -140,6 +140,8 @@ class Producer:
         """
         try:
             await self._encode_repeats()
+            if self._stop.is_set():  # a run that nobody wants any more would end that of another producer
+                return
             await self.offering.begin(self._after)
             stopping = asyncio.ensure_future(self._stop.wait())
             stopping.add_done_callback(lambda _: self._capture.close())

@@ -36,6 +36,11 @@ from kinestream_ingest.served import Served
 TICK_S = 0.5
 """Between two looks at what is wanted: obeyed within two seconds, connecting included."""
 
+_QUIET_S = 1.0
+"""For so long a producer that has just started takes no camera that others may serve as well: those that
+start with it are heard of first. Twice as long after an outage, since others may find Redis back later.
+"""
+
 _PATIENT_S = 2.0
 """For so long a producer takes no more than its share, so that others which start with it get theirs."""
 
@@ -73,6 +78,7 @@ class Service:
         self._keys = keys or Keys()
         self._limits = limits
         self._make = make or self._served
+        self._quiet_until = time.monotonic() + _QUIET_S
         self._patient_until = time.monotonic() + _PATIENT_S
         self._last: Wanted | None = None
         self._told: dict[str, str] = {}
@@ -108,6 +114,7 @@ class Service:
                 raise
             self._complain(error)
             # The claims may have run out meanwhile. Who had them shall have them again.
+            self._quiet_until = time.monotonic() + 2 * _QUIET_S
             self._patient_until = time.monotonic() + LEASE_MS / 1000
         else:
             if self._away:
@@ -146,9 +153,9 @@ class Service:
             served.stop.set()
         if not served.ended:
             return
-        del self.serving[name]
         if served.finished:
             await self._note_finished(served)
+        del self.serving[name]  # not before that: what fails is done again, and nothing is read twice
         if is_mine and spec is not None and not served.finished:
             self._begin(spec)
             return
@@ -162,6 +169,8 @@ class Service:
         await tell_states(self._redis, [served.state()], keys=self._keys)
 
     async def _take_more(self, now: dict[str, CameraSpec], alive: int) -> None:
+        if time.monotonic() < self._quiet_until:
+            now = {name: spec for name, spec in now.items() if spec.producer is not None}
         found = chosen(
             now.values(),
             name=self.name,
