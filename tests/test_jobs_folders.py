@@ -57,6 +57,13 @@ def test_only_files_of_the_folder_are_videos(folders: Folders, tmp_path: Path) -
         folders.video("loop.mp4")
 
 
+@pytest.mark.parametrize("name", ["..", "../precious", "/etc", ".work", "a/b", ""])
+def test_no_name_leads_out_of_the_folder_of_results(folders: Folders, name: str) -> None:
+    for place in (lambda: folders.work(name, 1, 1), lambda: folders.results(name)):
+        with pytest.raises(UsageError, match="a camera name"):
+            place()
+
+
 def test_a_folder_that_is_missing_or_read_only_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"the folder of videos .* is not there"):
         Folders(tmp_path / "no", tmp_path / "outputs").prepare()

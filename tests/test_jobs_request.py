@@ -94,6 +94,8 @@ def test_options_that_cannot_be(options: dict[str, Any], words: str) -> None:
         ("x" * 1025, "at most 1024 characters"),
         ("http://me:secret@host/a.mp4", "a URL with a password"),
         ("https://me@host/a.mp4", "a URL with a password"),
+        ("https://host/a.mp4?user=me&password=secret", "the password in a URL would be stored"),
+        ("https://host/a.mp4?token=secret", "the token in a URL would be stored"),
     ],
 )
 def test_videos_that_cannot_be(video: str, words: str) -> None:

@@ -12,11 +12,16 @@ from typing import Any
 
 import av
 import pytest
+from redis.asyncio import Redis
 
 import servers
 from films import longer
 from jobbing import Yard, grey_film, lines_of, seqs_of, summary_of, yard
 from kinestream.errors import RedisUnavailable
+from kinestream.jobs.folders import Folders
+from kinestream.jobs.service import Service as JobService
+from kinestream.jobs.store import JobStore
+from kinestream.keys import Keys
 from lying_http import LyingServer
 from pipeline import TIMEOUT_S
 from servers import Server
@@ -216,3 +221,28 @@ def test_folders_that_are_not_there(own_server: Callable[..., Server], tmp_path:
             done = stage.run("jobs", *words)
             assert done.returncode == 2
             assert done.stderr.splitlines()[-1].startswith(f"kinestream jobs: {why}")
+
+
+@pytest.mark.parametrize("name", ["../home/precious", "..", "/precious"])
+async def test_whoever_reaches_redis_does_not_reach_other_folders(
+    redis: Redis, redis_url: str, keys: Keys, tmp_path: Path, name: str
+) -> None:
+    thesis = tmp_path / "home" / "precious" / "thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("years of work")
+    (tmp_path / "home" / "precious" / "poses.jsonl").write_text("secret")
+    folders = Folders(tmp_path / "videos", tmp_path / "outputs")
+    folders.videos.mkdir()
+    folders.prepare()
+    done = folders.results("a-1")
+    done.mkdir()
+    (done / "poses.jsonl").write_text("")
+    service = JobService(redis=redis, url=redis_url, folders=folders, keys=keys)
+    export = {"state": "queued", "attempt": 1, "claims": 0, "kind": "export", "video": "v.mp4"}
+    await redis.hset(keys.job(name), mapping={**export, "of": "a-1"})  # type: ignore[misc]
+    await redis.hset(keys.job("b-2"), mapping={**export, "of": name})  # type: ignore[misc]
+    assert await service.run_job(name) and await service.run_job("b-2")
+    assert thesis.read_text() == "years of work"
+    assert sorted(path.name for path in folders.outputs.iterdir()) == [".work", "a-1"]
+    record = await JobStore(redis, keys).read("b-2")
+    assert record is not None and record.state == "failed" and "a camera name is" in record.error

@@ -55,20 +55,27 @@ class Filled:
 
 def check_storable(source: str) -> None:
     """Raise `UsageError` if a source holds a password or an unfinished placeholder."""
-    bare = _PLACEHOLDER.sub(_STAND_IN, source)
-    if "${" in bare:
+    if "${" in _PLACEHOLDER.sub(_STAND_IN, source):
         raise UsageError("a placeholder is ${NAME} or ${file:/absolute/path}, and this one is neither")
+    if secret := secret_in(source):
+        raise UsageError(f"{secret} {_HOW}")
+
+
+def secret_in(source: str) -> str:
+    """What in a URL is a secret, in words; an empty text if nothing is. Placeholders are none."""
+    bare = _PLACEHOLDER.sub(_STAND_IN, source)
     scheme, _, rest = bare.partition("://")
     if not rest or scheme == "testcard":
-        return
+        return ""
     if "@" in rest and not _LOGIN.search(bare):  # a password with a bare / ? or #
-        raise UsageError(f"what stands before the last @ may be a password, which {_HOW}")
+        return "what stands before the last @ may be a password, which"
     for login in _LOGIN.findall(bare):
         if login.partition(":")[2].strip(_STAND_IN):
-            raise UsageError(f"a password {_HOW}")
+            return "a password"
     for word, value in _SECRET_WORDS.findall(rest):
         if value.partition("_channel")[0].strip(_STAND_IN):
-            raise UsageError(f"the {word} in a URL {_HOW}")
+            return f"the {word} in a URL"
+    return ""
 
 
 def fill_secrets(source: str, environment: Mapping[str, str] | None = None) -> Filled:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinestream.errors import KinestreamError, UsageError
+from kinestream.keys import check_camera
 
 SUMMARY = "job.json"
 """In every folder of results: whose they are, what became of the frames, and when they expire."""
@@ -61,11 +62,15 @@ class Folders:
         return path
 
     def work(self, job_id: str, attempt: int, claim: int) -> Path:
-        """The folder in which the `claim`th who takes up this attempt makes its results."""
-        return self.outputs / _WORK / job_id / f"{attempt}-{claim}"
+        """The folder in which the `claim`th who takes up this attempt makes its results.
+
+        Raises `UsageError` for what is no job's name: whoever reaches Redis may have written it.
+        """
+        return self.outputs / _WORK / check_camera(job_id) / f"{attempt}-{claim}"
 
     def results(self, job_id: str) -> Path:
-        return self.outputs / job_id
+        """The folder of a job's results; raises `UsageError` as above."""
+        return self.outputs / check_camera(job_id)
 
     def publish(self, work: Path, job_id: str) -> Path:
         """Give finished results their place, in that of earlier ones if there are, and forget the work."""

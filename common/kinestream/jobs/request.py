@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from kinestream.errors import UsageError
 from kinestream.keys import check_camera
+from kinestream.placeholders import secret_in
 
 Output = Literal["jsonl", "csv", "video"]
 OUTPUTS: tuple[Output, ...] = get_args(Output)
@@ -97,8 +98,9 @@ class JobRequest:
                     "a video behind a URL is read once, as it comes: it cannot be drawn on, so leave out "
                     "the output video"
                 )
-            if "@" in urlsplit(self.video).netloc:
-                raise UsageError("a URL with a password would be stored for everybody to read: leave it out")
+            secret = "a URL with a password" if "@" in urlsplit(self.video).netloc else secret_in(self.video)
+            if secret:
+                raise UsageError(f"{secret} would be stored for everybody to read: leave it out")
 
     def job_id(self, salt: str = "") -> str:
         """The name of this job, which is its camera's too: the same for the same request, unless `salt`ed."""

@@ -27,14 +27,14 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
-from kinestream.errors import KinestreamError
+from kinestream.errors import KinestreamError, UsageError
 from kinestream.jobs.analysis import Analysis
 from kinestream.jobs.ending import end_run
 from kinestream.jobs.folders import SUMMARY, Folders
 from kinestream.jobs.outputs import make_outputs
 from kinestream.jobs.request import FILES, is_url
 from kinestream.jobs.store import KEEP_S, LEASE_S, JobRecord, JobStore, State
-from kinestream.keys import Keys
+from kinestream.keys import Keys, check_camera
 from kinestream.logs import about
 from kinestream.redis import through_outages
 from kinestream.tasks import cancel
@@ -71,6 +71,11 @@ class Service:
 
         Raises only what is a bug, or cancelled.
         """
+        try:
+            check_camera(job_id)
+        except UsageError as error:  # its name would lead out of the folder of results
+            _log.warning("what is no job is left alone: %s", error)
+            return True
         store = JobStore(self.redis, self.keys)
         owner = f"{self.name}-{secrets.token_hex(2)}"
         claim = partial(store.claim, job_id, owner, self.lease_s)

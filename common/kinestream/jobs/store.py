@@ -152,9 +152,9 @@ class JobStore:
 
         What cannot be read is left out: a newer version's, or somebody else's.
         """
-        ids = [job_id.decode() for job_id in await untyped(self.redis).zrange(self.keys.jobs, 0, -1)]
         found = []
-        for job_id in ids:
+        for name in await untyped(self.redis).zrange(self.keys.jobs, 0, -1):
+            job_id = name.decode(errors="replace")
             try:
                 record = await self.read(job_id)
             except (KinestreamError, ValueError, TypeError) as error:
