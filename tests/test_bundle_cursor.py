@@ -127,11 +127,17 @@ def test_the_text_is_read_back() -> None:
     [
         *("", "b1", "b1~0", "b1~0~", "b1~1~left~o1~7~3~0~0~0", "b1~01~o1~7~3~0~0~0"),
         *("b1~1~left~x~o1~7~3~0~0~0", "b1~99999999~o1~7~3~0~0~0", "b1~0~b1~0~o1~7~3~0~0~0"),
+        *(
+            "b1~1~left~0~o1~7~3~0~0~0",
+            f"b1~1~left~{10**19}~o1~7~3~0~0~0",
+            f"b1~1~left~{'7' * 5000}~o1~7~3~0~0~0",
+        ),
+        *("b1~1~le ft~3~o1~7~3~0~0~0", "b1~1~left~-3~o1~7~3~0~0~0"),
         *("b1~0~c1~7~3", "c1~7~3", "b2~0~o1~7~3~0~0~0"),
     ],
 )
 def test_what_is_none_is_told(text: str) -> None:
-    with pytest.raises(UsageError, match=r"a start is now, beginning or|order=True"):
+    with pytest.raises(UsageError, match=r"a start is now, beginning or|order=True|a camera name is"):
         BundleCursor.parse(text)
 
 

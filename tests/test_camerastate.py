@@ -14,6 +14,7 @@ from kinestream.camerastate import (
     forget_state,
     redis_now_ms,
     tell_states,
+    told_cameras,
 )
 from kinestream.keys import Keys
 from kinestream.packing import pack_map
@@ -32,6 +33,17 @@ LIVE = CameraState(
     frame_ago_s=0.02,
     connections=2,
 )
+
+
+async def test_who_is_told_of_just_now(redis: Redis, keys: Keys) -> None:
+    assert await told_cameras(redis, keys=keys) == []
+    await tell_states(redis, [LIVE, CameraState(camera="mat", state="offline")], keys=keys)
+    assert await told_cameras(redis, keys=keys) == ["door", "mat"]
+    told_ms = await redis.zscore(keys.told, "mat")
+    await redis.zadd(keys.told, {"mat": told_ms - 1000 * ALIVE_S, "gone": 7})
+    assert await told_cameras(redis, keys=keys) == ["door"]
+    await tell_states(redis, [LIVE], keys=keys)
+    assert await redis.zrange(keys.told, 0, -1) == [b"mat", b"door"]
 
 
 async def test_told_and_forgotten(redis: Redis, keys: Keys) -> None:

@@ -270,3 +270,31 @@ async def test_jobs_that_are_over_are_read_rarely(delivery: Delivery) -> None:
     assert (await counts.read())["aborted"] == 1
     await delivery.redis.hset(delivery.keys.job("a"), "state", "queued")  # type: ignore[misc]
     assert (await counts.read())["aborted"] == 1
+
+
+async def test_keys_of_somebody_else_spoil_no_counts(delivery: Delivery) -> None:
+    redis, keys = delivery.redis, delivery.keys
+    await redis.zadd(keys.jobs, {b"\xff": 1, "x": 2})
+    await redis.set(keys.job("x"), 1)
+    await JobStore(redis, keys).submit("a", JobRequest(kind="video", video="a.mp4", options=JobOptions()))
+    assert sum((await JobCounts(redis, keys=keys).read()).values()) == 1
+
+
+async def test_a_camera_that_is_away_is_told_though_it_has_no_run(
+    delivery: Delivery, exporter: Exporter
+) -> None:
+    """As `kinestream ingest` tells it: its run has ended, or none was ever begun."""
+
+    async def states() -> dict[str, str]:
+        await exporter.read()
+        families = {family.name: family for family in exporter.collect()}
+        samples = families["kinestream_camera_state"].samples
+        return {one.labels["camera"]: one.labels["state"] for one in samples if one.value}
+
+    run = await delivery.begin()
+    await tell_states(delivery.redis, [CameraState(camera="cam", state="live")], keys=delivery.keys)
+    assert await states() == {"cam": "live"}
+    await run.finish(cause="source-failed: unplugged")
+    away = [CameraState(camera=name, state="offline") for name in ("cam", "never-reached")]
+    await tell_states(delivery.redis, away, keys=delivery.keys)
+    assert await states() == {"cam": "offline", "never-reached": "offline"}

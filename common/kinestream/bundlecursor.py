@@ -10,6 +10,7 @@ Pure. Not for: what is put together (see `bundling.py`), nor a subscriber's own 
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,9 +18,15 @@ from typing import Self
 
 from kinestream.cursor import Cursor, Position
 from kinestream.errors import UsageError
+from kinestream.keys import check_camera
 from kinestream.messages import ANY_CAMERA, PoseResult
 
 _KIND = "b1"
+
+_COUNT = re.compile(r"0|[1-9][0-9]{0,4}")
+
+_RUN = re.compile(r"[1-9][0-9]{0,14}")
+"""Below 2^53, as in every message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +43,15 @@ class BundleCursor:
         if kind != _KIND:
             return cls(records=_in_order(text, text))
         number, _, rest = rest.partition("~")
-        count = int(number) if number.isdecimal() and len(number) < 6 else 0
-        *parts, records = rest.split("~", 2 * count)
-        if str(count) != number or len(parts) != 2 * count or not all(map(str.isdecimal, parts[1::2])):
+        if not _COUNT.fullmatch(number):
             raise _broken(text)
-        runs = map(int, parts[1::2])
-        return cls(records=_in_order(records, text), ended=dict(zip(parts[::2], runs, strict=True)))
+        *parts, records = rest.split("~", 2 * int(number))
+        if len(parts) != 2 * int(number):
+            raise _broken(text)
+        ended = {camera: _run(run, text) for camera, run in zip(parts[::2], parts[1::2], strict=True)}
+        for camera in ended:
+            check_camera(camera)
+        return cls(records=_in_order(records, text), ended=ended)
 
     def __str__(self) -> str:
         ended = "".join(f"~{camera}~{run}" for camera, run in self.ended.items())
@@ -100,6 +110,12 @@ class Place:
 
 def _number(waiting: _Waiting) -> int:
     return waiting.number
+
+
+def _run(run: str, text: str) -> int:
+    if not _RUN.fullmatch(run):
+        raise _broken(text)
+    return int(run)
 
 
 def _in_order(records: str, text: str) -> Cursor:

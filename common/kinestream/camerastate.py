@@ -128,7 +128,7 @@ _FIELDS: dict[str, Any] = {
 
 
 async def tell_states(redis: Redis, states: Iterable[CameraState], *, keys: Keys | None = None) -> None:
-    """Put states where `camera_states` finds them; nothing else reads them."""
+    """Put states where `camera_states` finds them, and the names where `told_cameras` does."""
     keys = keys or Keys()
     told = [*states]
     if not told:
@@ -137,6 +137,8 @@ async def tell_states(redis: Redis, states: Iterable[CameraState], *, keys: Keys
     async with untyped(redis).pipeline(transaction=False) as pipeline:
         for state in told:
             pipeline.set(keys.camera_state(state.camera), state.pack(now_ms), ex=_KEPT_S)
+        pipeline.zadd(keys.told, {state.camera: now_ms for state in told})
+        pipeline.zremrangebyscore(keys.told, "-inf", now_ms - 1000 * _KEPT_S)
         await pipeline.execute()
 
 
@@ -146,6 +148,13 @@ async def forget_state(redis: Redis, camera: str, producer: str, *, keys: Keys |
     state = (await camera_states(redis, [camera], keys=keys)).get(camera)
     if state is not None and state.producer == producer:
         await untyped(redis).delete(keys.camera_state(camera))
+
+
+async def told_cameras(redis: Redis, *, keys: Keys | None = None) -> list[str]:
+    """The cameras of which something was told just now; one that has never been reached has no run yet."""
+    since_ms = await redis_now_ms(redis) - round(1000 * ALIVE_S)
+    found = await untyped(redis).zrangebyscore((keys or Keys()).told, since_ms, "+inf")
+    return sorted(camera.decode(errors="replace") for camera in found)
 
 
 async def camera_states(

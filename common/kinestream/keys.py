@@ -120,6 +120,11 @@ class Keys:
         """String: what the camera's producer last reported of it, packed, with the time of Redis's clock."""
         return self._key("camera", camera)
 
+    @property
+    def told(self) -> str:
+        """Sorted set: camera -> when a state of it was last told, milliseconds on Redis's clock."""
+        return self._key("told")
+
     def watched(self, camera: str) -> str:
         """Hash: videos of a watched folder that are done -> what came of them."""
         return self._key("watched", camera)

@@ -67,7 +67,7 @@ class _Seen:
 
 
 async def _read(client: Redis) -> _Seen:
-    from kinestream.camerastate import camera_states
+    from kinestream.camerastate import camera_states, told_cameras
     from kinestream.ledger import read_ledgers
     from kinestream.waiting import oldest_waiting_s
     from kinestream.wanted import read_wanted
@@ -76,6 +76,7 @@ async def _read(client: Redis) -> _Seen:
     ledgers = await read_ledgers(client)
     ages_s = await oldest_waiting_s(client, [ledger.camera for ledger in ledgers])
     names = {ledger.camera for ledger in ledgers} | (await read_wanted(client)).specs.keys()
+    names |= {*await told_cameras(client)}
     states = await camera_states(client, sorted(names))
     return _Seen(ledgers, ages_s, await read_reports(client), [*states.values()])
 

@@ -16,7 +16,7 @@ from prometheus_client.core import Metric
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
-from kinestream.camerastate import CameraState, camera_states
+from kinestream.camerastate import CameraState, camera_states, told_cameras
 from kinestream.delivery import untyped
 from kinestream.keys import Keys
 from kinestream.ledger import read_ledger
@@ -142,8 +142,9 @@ class Exporter:
             self._gone[camera] = newest
 
     async def _states(self) -> list[CameraState]:
-        """How the cameras are that have an open run, or are wanted."""
+        """How the cameras are that have an open run, are wanted, or are told of by whoever reads them."""
         names = {camera for camera, counts in self._counts.items() if not counts.over}
+        names |= {*await told_cameras(self._redis, keys=self._keys)}
         names |= (await read_wanted(self._redis, keys=self._keys)).specs.keys()
         return [*(await camera_states(self._redis, sorted(names), keys=self._keys)).values()]
 

@@ -31,8 +31,8 @@ class JobCounts:
     async def read(self) -> dict[State, int]:
         """Count the jobs that have not expired; every state has its number.
 
-        A job that was over and is retried is counted where it was for up to a minute. What another version
-        has written in a state that is not known here is left out.
+        A job that was over and is retried is counted where it was for up to a minute. What cannot be read is
+        left out: another version's, or somebody else's.
         """
         ids: list[bytes] = await self._redis.zrange(self._keys.jobs, 0, -1)
         if time.monotonic() - self._over_read_s >= _OVER_S:
@@ -42,9 +42,11 @@ class JobCounts:
         to_read = [job_id for job_id in ids if job_id not in states]
         async with self._redis.pipeline(transaction=False) as pipeline:
             for job_id in to_read:
-                pipeline.hget(self._keys.job(job_id.decode()), "state")
-            for job_id, state in zip(to_read, await pipeline.execute(), strict=True):
-                states[job_id] = (state or b"").decode()
+                pipeline.hget(self._keys.job(job_id.decode(errors="replace")), "state")
+            told = await pipeline.execute(raise_on_error=False)
+        for job_id, state in zip(to_read, told, strict=True):
+            if isinstance(state, bytes):
+                states[job_id] = state.decode(errors="replace")
         self._over = {job_id: state for job_id, state in states.items() if state in OVER}
         counts = Counter(states.values())
         return {state: counts[state] for state in get_args(State)}
