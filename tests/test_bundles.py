@@ -57,6 +57,8 @@ async def take(bundles: AsyncGenerator[Bundle, None], count: int) -> list[Bundle
         ({"cameras": ["left", "right", "left"]}, "must be different ones"),
         ({"cameras": ["left", "no spaces"]}, "a camera name is"),
         ({"tolerance_ms": -1}, "tolerance_ms must be at least 0, got -1"),
+        ({"tolerance_ms": "16"}, "tolerance_ms must be at least 0, got '16'"),
+        ({"start": None}, "a start is now, beginning or the cursor of a bundle, got None"),
         ({"tolerance_ms": math.nan}, "tolerance_ms must be"),
         ({"wait_s": math.inf}, "wait_s must be at least 0, got inf"),
         ({"max_held": 1}, "max_held must be at least 2, one a camera, got 1"),

@@ -85,8 +85,12 @@ def test_all_mistakes_are_found_at_once() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "text"),
     [
-        ("every", True, "must be a whole number, at least 1, got True"),
-        ("every", 2.0, "must be a whole number, at least 1, got 2.0"),
+        ("every", True, "must be a whole number from 1 to 1000000000, got True"),
+        ("every", 2.0, "must be a whole number from 1 to 1000000000, got 2.0"),
+        ("every", 2**64, "must be a whole number from 1 to 1000000000, got 18446744073709551616"),
+        ("max_age_ms", 9 * 10**18, "must be a whole number from 1 to 1000000000, got 9000000000000000000"),
+        ("timeout_s", 1e12, "must be a number above 0, 86400 at most, got 1000000000000.0"),
+        ("clock_offset_ms", -1e13, "must be a number of milliseconds, 4000000000000 at most, got -1000"),
         ("quality", 0, "must be a whole number from 1 to 100, got 0"),
         ("lane", ["live"], "must be live or every-frame, got list of length 1"),
         ("region", [10, 10, 0, 5], "a region must be at least 16x16 pixels, got 10,10,0,5"),

@@ -270,9 +270,12 @@ async def test_the_command(own_server: Callable[..., Server], tmp_path: Path) ->
         assert "name the letters' ids, or --all and --camera" in await said("requeue", code=2)
         assert "name the letters' ids" in await said("requeue", "--all", code=2)
         assert "one camera at a time" in await said("requeue", facts[0]["id"], facts[3]["id"], code=2)
-        assert "right has none" in await said("requeue", "--all", "--camera", "right", code=2)
+        for words in (["--camera", "right"], ["--camera", "rihgt", "--as", "fresh"]):
+            assert f"{words[1]} has no dead letters" in await said("requeue", "--all", *words, code=2)
+        assert "looks like" in await said("show", "１７９５９１１１３６７０００-０", code=2)
         assert "holds no frame" in await said("requeue", facts[3]["id"], code=1)
-        assert (await said("requeue", facts[1]["id"])).startswith("1 of 1 frames are queued as run ")
+        twice = await said("requeue", facts[1]["id"], facts[1]["id"])
+        assert twice.startswith("1 of 1 frames are queued as run ")
         again = await said("requeue", "--all", "--camera", "left", "--as", "left-again")
         assert again.startswith("2 of 2 frames are queued as run ") and again.endswith(" of left-again\n")
 

@@ -169,7 +169,7 @@ def test_what_is_no_picture(testcard: RealTimePoseEstimator, given: Any, complai
     [
         ({"every": 0}, UsageError, "every must be at least 1, got 0"),
         ({"max_side": 15}, UsageError, "max_side must be at least 16 pixels, got 15"),
-        ({"threads": 0}, UsageError, "threads must be at least 1, got 0"),
+        ({"threads": 0}, UsageError, "threads must be 1 to 1024, got 0"),
         ({"device": "gpu"}, UsageError, "device must be .* got 'gpu'"),
         ({"require_device": True}, UsageError, "require-device needs the device's name"),
         ({"engine": "none"}, UsageError, "there is no engine 'none'"),

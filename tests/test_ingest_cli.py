@@ -137,7 +137,7 @@ def test_a_bad_source_is_one_line_and_leaves_nothing_behind(
         ([CARD, "--max-fps", "0"], UsageError, "max-fps must be more than 0"),
         ([CARD, "--max-side", "1"], UsageError, "max-side must be at least 16"),
         ([CARD, "--priority", "10"], UsageError, "priority must be 0 to 9, got 10"),
-        ([CARD, "--max-age-ms", "0"], UsageError, "max-age-ms must be at least 1, got 0"),
+        ([CARD, "--max-age-ms", "0"], UsageError, "max-age-ms must be 1 to 1000000000, got 0"),
         ([CARD, "--quality", "101"], UsageError, "quality must be 1 to 100"),
         ([CARD, "--rotate", "45"], UsageError, "rotate must be 0, 90, 180 or 270, got 45"),
         ([CARD, "--region", "1,2,3"], UsageError, "a region is a box X,Y,WIDTH,HEIGHT or a polygon"),

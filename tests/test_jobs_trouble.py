@@ -5,12 +5,15 @@ One stage for all of them: a job that comes to grief does no harm to the others.
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
+import numpy as np
 import pytest
 from redis.asyncio import Redis
 
@@ -18,6 +21,7 @@ import servers
 from films import longer
 from jobbing import Yard, grey_film, lines_of, seqs_of, summary_of, yard
 from kinestream.errors import RedisUnavailable
+from kinestream.jobs.client import export
 from kinestream.jobs.folders import Folders
 from kinestream.jobs.service import Service as JobService
 from kinestream.jobs.store import JobStore
@@ -132,6 +136,33 @@ def test_a_file_of_elsewhere_is_not_read(stage: Yard, tmp_path: Path) -> None:
     for video in (outside, stage.videos / "link.mp4"):
         record = stage.wait(stage.submit(video))
         assert record.state == "failed" and "is not in the folder of videos" in record.error
+
+
+def test_poses_are_kept_where_nothing_can_be_drawn(stage: Yard) -> None:
+    picture = stage.videos / "picture.png"
+    cv2.imwrite(str(picture), np.full((240, 320, 3), 99, np.uint8))
+    record = stage.wait(stage.submit(picture, outputs=["csv", "video"]), state="done")
+    assert record.note.startswith("annotated.mp4 could not be written: ") and ".work" not in record.note
+    assert sorted(path.name for path in Path(record.folder).iterdir()) == [
+        *("job.json", "poses.csv", "poses.jsonl")
+    ]
+    header, nobody = Path(record.folder, "poses.csv").read_text().splitlines()
+    assert nobody.count(",") == header.count(",") and nobody.strip(",").endswith("ok")
+
+
+def test_poses_are_not_drawn_on_another_film_of_the_same_name(stage: Yard) -> None:
+    film = stage.film("replaced.mp4", FRAMES)
+    job_id = stage.submit(film)
+    stage.wait(job_id, state="done")
+    grey_film(film, 2 * FRAMES)
+    again = asyncio.run(export(stage.url, job_id, outputs=["csv", "video"])).id
+    record = stage.wait(again, state="failed")
+    assert (
+        record.error
+        == f"annotated.mp4 could not be written: {film} has been changed since its poses were found"
+    )
+    table = asyncio.run(export(stage.url, job_id, outputs=["csv"])).id
+    assert stage.wait(table, state="done").note == ""
 
 
 def test_a_video_that_is_changed_while_it_is_read(

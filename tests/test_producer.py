@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from delivering import Delivery
-from kinestream.errors import Fenced, KinestreamError, SourceError, UsageError
+from kinestream.errors import Fenced, KinestreamError, MessageError, SourceError, UsageError
 from kinestream.keys import Keys
 from kinestream_ingest.encoder import Encoder
 from kinestream_ingest.pacing import Thinning
@@ -221,6 +221,20 @@ class TestEnds:
         [end] = await delivery.records()
         assert (end.status, end.seq) == ("end", 2)
         assert end.cause == "source-failed: the cable is out"
+
+    async def test_when_what_the_source_gives_is_no_frame(self, delivery: Delivery) -> None:
+        """As with a clock that is said to be so wrong that times are none any more."""
+        source = ScriptedSource(2)
+        producer = Producer(
+            delivery.redis, source, camera="cam", lane="live", keys=delivery.keys, clock_offset_ms=9e12
+        )
+        with pytest.raises(MessageError, match="captured_us must be"):
+            await producer.produce()
+        end = (await delivery.records())[-1]
+        assert end.status == "end" and end.cause.startswith("source-failed: captured_us must be")
+        (run,) = producer.offering.runs
+        ledger = await delivery.ledger(run)
+        assert ledger.state == "ended" and ledger.balanced
 
     async def test_when_the_source_has_a_bug(self, delivery: Delivery) -> None:
         source = ScriptedSource()

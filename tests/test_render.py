@@ -229,6 +229,11 @@ def test_the_video_is_not_overwritten(film: Path) -> None:
         with pytest.raises(UsageError, match="is the video itself"):
             render(film, poses, output)
     assert film.read_bytes() == before
+    with pytest.raises(UsageError, match="is the file of poses"):
+        render(film, poses, poses)
+    assert poses.read_text().startswith("{")
+    with pytest.raises(UsageError, match="got an empty one"):
+        render(film, poses, Path())
 
 
 def test_a_file_that_cannot_be_written(film: Path) -> None:

@@ -43,7 +43,9 @@ def test_devices_that_do_not_exist(tmp_path: Path, device: str) -> None:
 
 
 def test_threads_must_be_positive(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="threads must be at least 1, got 0"):
+    with pytest.raises(UsageError, match="threads must be 1 to 1024, got 100000"):
+        EngineOptions(threads=100_000)
+    with pytest.raises(UsageError, match="threads must be 1 to 1024, got 0"):
         open_engine(crowd(tmp_path / "net.onnx"), EngineOptions(threads=0))
 
 

@@ -537,6 +537,8 @@ async def test_a_client_of_its_own_is_closed(redis: Redis, redis_url: str, pipel
         {"cameras": []},
         {"cameras": ["a:b"]},
         {"start": "yesterday"},
+        {"start": None},
+        {"start": b"beginning"},
         {"start": "c1~1~2", "order": True},
         {"start": "o1~1~2~0~3~4"},
         {"wait_s": -1.0, "order": True},

@@ -141,7 +141,7 @@ def test_a_priority_counts_before_the_lane() -> None:
 
 @pytest.mark.parametrize("wrong", [{"priority": -1}, {"priority": 10}, {"max_age_ms": 0}])
 def test_wishes_that_make_no_sense_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match=r"priority must be 0 to 9|max-age-ms must be at least 1"):
+    with pytest.raises(UsageError, match=r"priority must be 0 to 9|max-age-ms must be 1 to"):
         Wishes(**wrong)
 
 

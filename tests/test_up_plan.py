@@ -85,7 +85,7 @@ TOLD = """\
 6: cameras.gym.regoin: no such option; did you mean region?
 7: cameras.gym.region: a region must be at least 16x16 pixels, got 0,0,10,10
 8: cameras.hall needs a source
-9: cameras.hall.every must be a whole number, at least 1, got 0
+9: cameras.hall.every must be a whole number from 1 to 1000000000, got 0
 10: cameras.a b: a camera name is 1 to 64 of A-Z a-z 0-9 _ . - and starts with a letter or digit, got 'a b'
 11: cameras.roof must be a source, or a map with one, got a list of 1
 13: workers[0].modle: no such option; did you mean model?

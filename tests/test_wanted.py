@@ -115,7 +115,7 @@ class TestCommand:
         [
             (["add", "a b", "0"], "kinestream camera: camera 'a b': name: a camera name is 1 to 64"),
             (["add", "a", "rtsp://a:hunter2@c/"], "source: a password is not stored: write ${NAME}"),
-            (["add", "a", "0", "--every", "0"], "every: must be a whole number, at least 1, got 0"),
+            (["add", "a", "0", "--every", "0"], "every: must be a whole number from 1 to 1000000000, got 0"),
             (["add", "a", "0", "--region", "1,2"], "region: a region is a box X,Y,WIDTH,HEIGHT"),
             (["add", "a", "0", "--region", "left"], "region: a region is a box X,Y,WIDTH,HEIGHT"),
             (["remove", "a"], "no such camera is wanted: a; see: kinestream camera list"),

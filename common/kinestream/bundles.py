@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from numbers import Real
 from typing import get_args
 
 from redis.asyncio import Redis
@@ -91,6 +92,8 @@ def subscribe_bundles(
     if not all(math.isfinite(offset) for offset in offsets_ms.values()):
         raise UsageError(f"offsets_ms must be milliseconds, got {dict(offsets_ms)}")
     at = cursor_at_end if start == "now" else cursor_at_beginning
+    if not isinstance(start, str):
+        raise UsageError(f"a start is now, beginning or the cursor of a bundle, got {start!r}")
     since = None if start in ("now", "beginning") else BundleCursor.parse(start)
     client = connect(redis) if isinstance(redis, str) else checked_client(redis)
     bundler = Bundler(
@@ -157,5 +160,5 @@ def _checked_cameras(cameras: Sequence[str]) -> list[str]:
 
 
 def _check(name: str, value: float) -> None:
-    if not 0 <= value < math.inf:
-        raise UsageError(f"{name} must be at least 0, got {value}")
+    if not isinstance(value, Real) or not 0 <= value < math.inf:
+        raise UsageError(f"{name} must be at least 0, got {value!r}")

@@ -19,10 +19,19 @@ from kinestream.keys import check_camera
 from kinestream.messages import LANES, Lane
 from kinestream.placeholders import check_storable
 from kinestream.region import check_rotation, region_text
-from kinestream.turns import HIGHEST_PRIORITY
+from kinestream.turns import HIGHEST_PRIORITY, LONGEST_AGE_MS
 
 MAX_SOURCE = 2048
 """Characters: longer than the URL of any camera, and short beside what else is read with it."""
+
+LONGEST_TIMEOUT_S = 24 * 3600
+"""A day without a picture is a camera that is away, whoever waits."""
+
+_LONGEST_OFFSET_MS = 4e12
+"""126 years: a clock that began in 1970 can be put right, and times stay what messages can hold."""
+
+_MOST = 10**9
+"""Frames or pixels: what means everything, or no limit, in numbers that every part of the system can hold."""
 
 PRIORITIES = range(HIGHEST_PRIORITY + 1)
 
@@ -137,17 +146,22 @@ def _whole(low: int, high: int | None = None, *, optional: bool = False) -> Call
     return check
 
 
-def _positive(value: Any) -> float | None:
-    if value is None:
-        return None
-    if not is_finite_number(value) or value <= 0:
-        raise UsageError(f"must be a number above 0, got {_shown(value)}")
-    return float(value)
+def _positive(high: float) -> Callable[[Any], float | None]:
+    def check(value: Any) -> float | None:
+        if value is None:
+            return None
+        if not is_finite_number(value) or not 0 < value <= high:
+            raise UsageError(f"must be a number above 0, {high:.0f} at most, got {_shown(value)}")
+        return float(value)
+
+    return check
 
 
-def _milliseconds(value: Any) -> float:
-    if not is_finite_number(value):
-        raise UsageError(f"must be a number, got {_shown(value)}")
+def _offset(value: Any) -> float:
+    if not is_finite_number(value) or abs(value) > _LONGEST_OFFSET_MS:
+        raise UsageError(
+            f"must be a number of milliseconds, {_LONGEST_OFFSET_MS:.0f} at most, got {_shown(value)}"
+        )
     return float(value)
 
 
@@ -193,18 +207,18 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "name": _name,
     "source": _source,
     "lane": _lane,
-    "max_fps": _positive,
-    "every": _whole(1),
-    "max_side": _whole(16, optional=True),
+    "max_fps": _positive(_MOST),
+    "every": _whole(1, _MOST),
+    "max_side": _whole(16, _MOST, optional=True),
     "quality": _whole(1, 100, optional=True),
     "region": _region,
     "rotate": _rotation,
     "priority": _whole(PRIORITIES[0], PRIORITIES[-1]),
-    "max_age_ms": _whole(1, optional=True),
-    "clock_offset_ms": _milliseconds,
+    "max_age_ms": _whole(1, LONGEST_AGE_MS, optional=True),
+    "clock_offset_ms": _offset,
     "realtime": _optional_flag,
     "reconnect": _optional_flag,
-    "timeout_s": _positive,
+    "timeout_s": _positive(LONGEST_TIMEOUT_S),
     "paused": _flag,
     "producer": _producer,
 }

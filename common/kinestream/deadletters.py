@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 import uuid
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
@@ -114,8 +115,7 @@ async def read_dead_letter(redis: Redis, letter_id: str, *, keys: Keys | None = 
 
 
 def _is_id(text: str) -> bool:
-    parts = text.split("-")
-    return len(parts) == 2 and all(part.isdecimal() and len(part) < 20 for part in parts)
+    return re.fullmatch(r"[0-9]{1,19}-[0-9]{1,19}", text) is not None
 
 
 async def purge(redis: Redis, *, before_ms: int, keys: Keys | None = None) -> int:

@@ -79,6 +79,8 @@ def subscribe(
         raise UsageError(f"wait_s must be at least 0, got {wait_s}")
     if max_held_bytes < 0:
         raise UsageError(f"max_held_bytes must be at least 0, got {max_held_bytes}")
+    if not isinstance(start, str):
+        raise UsageError(f"a start is now, beginning or the cursor of a record, got {start!r}")
     cursor = None if start in ("now", "beginning") else Cursor.parse(start)
     if cursor and cursor.ordered != order:
         raise UsageError(f"this cursor was made with order={cursor.ordered}, and goes on only with that")
@@ -122,7 +124,9 @@ async def current_cursor(redis: Redis, *, order: bool = False, keys: Keys | None
 
 
 def checked_client(redis: Redis) -> Redis:
-    """Refuse a client whose replies have another shape, or that gives up before a read is over."""
+    """Refuse what is no client, whose replies have another shape, or that gives up before a read is over."""
+    if not isinstance(redis, Redis):
+        raise UsageError(f"subscribe needs a URL, or a client made by kinestream.connect, got {redis!r}")
     settings = redis.connection_pool.connection_kwargs
     timeout_s = settings.get("socket_timeout")
     gives_up = timeout_s is not None and timeout_s * 1000 <= BLOCK_MS

@@ -26,6 +26,9 @@ FLOOR_OF = 8
 live cameras that ask for all of it keep seven eighths.
 """
 
+LONGEST_AGE_MS = 10**9
+"""Eleven days: no live frame is worth anything by then, and scripts take no number of any size."""
+
 HIGHEST_PRIORITY = 9
 """A small number, so that priorities stay what people can agree on."""
 
@@ -44,8 +47,8 @@ class Wishes:
     def __post_init__(self) -> None:
         if not 0 <= self.priority <= HIGHEST_PRIORITY:
             raise UsageError(f"priority must be 0 to {HIGHEST_PRIORITY}, got {self.priority}")
-        if self.max_age_ms is not None and self.max_age_ms < 1:
-            raise UsageError(f"max-age-ms must be at least 1, got {self.max_age_ms}")
+        if self.max_age_ms is not None and not 1 <= self.max_age_ms <= LONGEST_AGE_MS:
+            raise UsageError(f"max-age-ms must be 1 to {LONGEST_AGE_MS}, got {self.max_age_ms}")
 
     @property
     def rank(self) -> tuple[int, bool]:

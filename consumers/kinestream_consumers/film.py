@@ -147,7 +147,8 @@ class Film:
     def close(self) -> None:
         """Finish the file. Raises `KinestreamError` if it cannot be written."""
         if self._writer is None:
-            _log.warning("no picture came, so %s was not written", self._path)
+            before = ", and what is there is from before" if self._path.exists() else ""
+            _log.warning("no picture came, so %s was not written%s", self._path, before)
             return
         self._write_until(self._tick + 1)
         self._writer.close()

@@ -148,6 +148,7 @@ def ingest(
     """
     import asyncio
 
+    from kinestream.cameraspec import LONGEST_TIMEOUT_S
     from kinestream.keys import check_camera
     from kinestream.region import parse_region
     from kinestream.turns import Wishes
@@ -163,8 +164,9 @@ def ingest(
     if camera is not None:
         check_camera(camera)
     wishes = Wishes(priority=priority, max_age_ms=max_age_ms)
-    if timeout_s is not None and not 0 < timeout_s < float("inf"):
-        raise UsageError(f"timeout must be more than 0 seconds, got {timeout_s:g}")
+    if timeout_s is not None and not 0 < timeout_s <= LONGEST_TIMEOUT_S:
+        wanted = f"more than 0 seconds, and {LONGEST_TIMEOUT_S} at most"
+        raise UsageError(f"timeout must be {wanted}, got {timeout_s:g}")
     open_it = partial(open_source, source, pace=pace_of(lane, realtime), timeout_s=timeout_s or TIMEOUT_S)
     with served(metrics_port, metrics_host) as telemetry:
         work = ingest_source(

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from redis.asyncio import Redis
 
 from kinestream.delivery import Limits
-from kinestream.errors import KinestreamError, SourceError
+from kinestream.errors import KinestreamError, MessageError, SourceError
 from kinestream.keys import Keys
 from kinestream.messages import Lane
 from kinestream_ingest.capture import Capture, Captured
@@ -135,8 +135,9 @@ class Producer:
     async def produce(self) -> None:
         """Offer the source's frames until it ends or the `stop` given is set, and end the run.
 
-        Raises `SourceBroke` when the source broke (its run has ended with that cause), `Fenced` when somebody
-        else produces this camera now, `RedisUnavailable` when told to stop while Redis is away.
+        Raises `SourceBroke` when the source broke, and `MessageError` when what it gives is no frame (the run
+        has ended with that cause), `Fenced` when somebody else produces this camera now, `RedisUnavailable`
+        when told to stop while Redis is away.
         """
         try:
             await self._encode_repeats()
@@ -149,6 +150,9 @@ class Producer:
                 self._capture.start(done=self.offering.run.produced, began_us=await self.offering.began_us())
                 while not self._stop.is_set() and (handed := await self._next()):
                     await self.offering.offer(handed.frame, handed.causes)
+            except MessageError as error:  # what the source gives is no frame: its run ends with the reason
+                self._failure = error
+                self._cause = f"source-failed: {error}"
             finally:
                 stopping.cancel()
             await self._finish()

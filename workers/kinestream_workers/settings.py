@@ -65,7 +65,7 @@ class WorkerSettings:
             if getattr(self, setting) < least:
                 raise ValueError(f"{setting} must be at least {least}, got {getattr(self, setting)}")
         for setting in ("max_wait_ms", "max_age_ms", "engine_timeout_s"):
-            if getattr(self, setting) < 0:
+            if not getattr(self, setting) >= 0:  # nan is neither
                 raise ValueError(f"{setting} must not be negative, got {getattr(self, setting)}")
         if self.target_p95_ms is not None and not 0 < self.target_p95_ms < float("inf"):
             raise ValueError(f"target_p95_ms must be more than 0, got {self.target_p95_ms}")

@@ -187,13 +187,17 @@ async def _requeue(
     with capture_signals() as stop:
         async with _redis(redis_url) as redis:
             if letter_ids:
-                letters = [await read_dead_letter(redis, letter_id) for letter_id in letter_ids]
+                ids = dict.fromkeys(letter_ids)  # one that is named twice is put back once
+                letters = [await read_dead_letter(redis, letter_id) for letter_id in ids]
             else:
                 letters = [letter async for letter in read_dead_letters(redis, camera=camera)]
+                if not letters:
+                    raise UsageError(f"{camera} has no dead letters")
             names = {as_camera} if as_camera else {letter.camera for letter in letters}
             if len(names) != 1:
-                which = f"those of {', '.join(sorted(names))}" if names else f"{camera} has none"
-                raise UsageError(f"dead letters of one camera at a time, or --as NAME: {which}")
+                raise UsageError(
+                    f"dead letters of one camera at a time, or --as NAME: those of {', '.join(sorted(names))}"
+                )
             target = check_camera(names.pop())
             run = await requeue(redis, letters, camera=target, stop=stop)
     click.echo(f"{run.produced} of {len(letters)} frames are queued as run {run.number} of {target}")

@@ -129,6 +129,8 @@ def process(
     click.echo(f"{output / 'poses.jsonl'}: {ledger.produced} frames", err=True)
     if annotate:
         _annotate(video, output, damaged=source_code != 0)
+    elif (output / "annotated.mp4").exists():
+        click.echo(f"{output / 'annotated.mp4'} is from before, and stays as it was", err=True)
     if source_code:
         raise KinestreamError(f"{video} was not read to its end; {output} holds what there was")
 

@@ -79,7 +79,7 @@ class Analysis:
         self._claim = claim
         self._work = folders.work(record.id, record.attempt, claim)
         self._video = record.request.video
-        self._stamp = ""
+        self.stamp = ""
         self._key = record.run_key
         self._run = record.run
         self._lines: Lines | None = None
@@ -132,8 +132,8 @@ class Analysis:
         if is_url(self._video):
             return
         path = await asyncio.to_thread(self._folders.video, self._video)
-        self._stamp = version_of(path)
-        if self._stamp != self._job.request.version:
+        self.stamp = version_of(path)
+        if self.stamp != self._job.request.version:
             self._notes["video"] = "the video was changed after it was handed in"
         info = await asyncio.to_thread(probe_video, path)
         self._video = str(path)
@@ -149,7 +149,7 @@ class Analysis:
         before = self._folders.work(job.id, job.attempt, job.lines_of) / LINES
         self._work.mkdir(parents=True, exist_ok=True)
         why = "the video has changed"
-        if job.stamp == self._stamp:
+        if job.stamp == self.stamp:
             why = "what was written before is not here"
             models = await asyncio.to_thread(take_over, before, self._work / LINES, job.offset)
             if models is not None:
@@ -169,7 +169,7 @@ class Analysis:
         self._work.mkdir(parents=True, exist_ok=True)
         (self._work / LINES).write_bytes(b"")
         await self._tell(
-            {"run_key": self._key, "run": 0, "stamp": self._stamp, "cursor": place.cursor, "offset": 0}
+            {"run_key": self._key, "run": 0, "stamp": self.stamp, "cursor": place.cursor, "offset": 0}
             | {
                 "lines_of": self._claim,
                 "done": 0,
@@ -228,7 +228,7 @@ class Analysis:
             raise Incomplete(
                 f"run {self._run} is incomplete: {frames} frames, {cause or 'no cause is known'}"
             )
-        if self._stamp and version_of(Path(self._video)) != self._stamp:
+        if self.stamp and version_of(Path(self._video)) != self.stamp:
             raise UsageError(f"{self._job.request.video} was changed while it was read: hand it in again")
         broke = cause.removeprefix("source-failed: ")
         if cause and broke == cause:

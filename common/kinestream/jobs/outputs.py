@@ -6,21 +6,26 @@ import asyncio
 import csv
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kinestream.errors import KinestreamError
+from kinestream.errors import KinestreamError, UsageError
 from kinestream.jobs.reading import ended
 from kinestream.jobs.request import FILES, JobOptions
 from kinestream.processes import start_child
 from kinestream.skeletons import SKELETONS
 
 
-async def make_outputs(lines: Path, video: str, options: JobOptions, work: Path) -> str:
-    """Make in `work` what `options` ask for of `lines` and `video`; return a note if one is not whole.
+class NotDrawn(KinestreamError):
+    """The video could not be drawn; all else that was asked for is there."""
 
-    Raises `KinestreamError` if one cannot be made, `OSError` if it cannot be written.
+
+async def make_outputs(lines: Path, video: Callable[[], Path], options: JobOptions, work: Path) -> str:
+    """Make in `work` what `options` ask for of `lines`, and of `video` if it is to be drawn on.
+
+    Returns a note if the drawn video is not whole. Raises `NotDrawn` if there is none, when all else is there
+    (`video` may raise `UsageError`), `OSError` if something cannot be written.
     """
     note = ""
     kept, chosen = work / FILES["jsonl"], lines
@@ -31,10 +36,12 @@ async def make_outputs(lines: Path, video: str, options: JobOptions, work: Path)
         await asyncio.to_thread(_choose, lines, chosen, options.min_score)
     if "csv" in options.outputs:
         await asyncio.to_thread(write_csv, chosen, work / FILES["csv"])
-    if "video" in options.outputs:
-        note = await _draw(video, chosen, work / FILES["video"])
-    if chosen != lines:
-        chosen.unlink()
+    try:
+        if "video" in options.outputs:
+            note = await _draw(video, chosen, work / FILES["video"])
+    finally:
+        if chosen != lines:
+            chosen.unlink()
     return note
 
 
@@ -58,18 +65,17 @@ def write_csv(lines: Path, table: Path) -> None:
     with table.open("w", newline="") as file:
         writer = csv.writer(file)
         head = ["seq", "media_time_s", "status", "person", "x1", "y1", "x2", "y2", "score"]
-        writer.writerow(head + [f"{name}_{part}" for name in keypoints for part in ("x", "y", "score")])
+        head += [f"{name}_{part}" for name in keypoints for part in ("x", "y", "score")]
+        nobody = [""] * (len(head) - 3)
+        writer.writerow(head)
         for record in _records(lines):
             for seq in range(record["seq"], (record.get("seq_to") or record["seq"]) + 1):
                 opening = [seq, record.get("media_time_s"), record["status"]]
-                writer.writerows(opening + row for row in _rows(record))
+                writer.writerows(opening + row for row in (*_rows(record),) or (nobody,))
 
 
 def _rows(record: dict[str, Any]) -> Iterator[list[Any]]:
-    people = record.get("people") or []
-    if not people:
-        yield []
-    for number, person in enumerate(people):
+    for number, person in enumerate(record.get("people") or []):
         yield [
             number,
             *person["box"],
@@ -84,16 +90,21 @@ def _records(lines: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-async def _draw(video: str, lines: Path, output: Path) -> str:
+async def _draw(video: Callable[[], Path], lines: Path, output: Path) -> str:
     """Let `kinestream render` draw; of a damaged file it draws what it can, and complains."""
+    try:
+        film = str(video())
+    except UsageError as error:
+        raise NotDrawn(f"{output.name} could not be written: {error}") from error
     said: list[str] = []
-    child = start_child(["render", video, str(lines), "-o", str(output)], name="render", say=said.append)
+    child = start_child(["render", film, str(lines), "-o", str(output)], name="render", say=said.append)
     try:
         code = await ended(child)
     finally:
         if child.exit_code is None:
             child.kill()
     last = said[-1].partition(" | ")[2].removeprefix("kinestream render: ") if said else ""
+    last = last.replace(str(lines), FILES["jsonl"])  # its place in the folder of work is nobody's business
     if code and not await asyncio.to_thread(output.exists):
-        raise KinestreamError(f"{output.name} could not be written: {last}")
+        raise NotDrawn(f"{output.name} could not be written: {last}")
     return last if code else ""

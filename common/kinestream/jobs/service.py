@@ -30,8 +30,8 @@ from redis.exceptions import OutOfMemoryError
 from kinestream.errors import KinestreamError, UsageError
 from kinestream.jobs.analysis import Analysis
 from kinestream.jobs.ending import end_run
-from kinestream.jobs.folders import SUMMARY, Folders
-from kinestream.jobs.outputs import make_outputs
+from kinestream.jobs.folders import SUMMARY, Folders, version_of
+from kinestream.jobs.outputs import NotDrawn, make_outputs
 from kinestream.jobs.request import FILES, is_url
 from kinestream.jobs.store import KEEP_S, LEASE_S, JobRecord, JobStore, State
 from kinestream.keys import Keys, check_camera
@@ -162,7 +162,10 @@ class _Work:
         self._check_host()
         self._progress = analysis.progress
         lines = await analysis.run()
-        note = await self._make_outputs(lines)
+        try:
+            note = await self._make_outputs(lines, analysis.stamp)
+        except NotDrawn as error:  # the poses are worth having
+            note = str(error)
         note = "; ".join(filter(None, [analysis.found["note"], note]))
         return await self._publish(note, {"video": request.video, **analysis.found})
 
@@ -172,15 +175,22 @@ class _Work:
         if not lines.is_file():
             raise KinestreamError(f"the results of {self._job.request.of} are not here (any more)")
         self._folder.mkdir(parents=True, exist_ok=True)
-        note = await self._make_outputs(lines)
+        read = partial(self._store.read, self._job.request.of)
+        of = await through_outages(read, what=f"working on {self._job.id}")
+        note = await self._make_outputs(lines, of.stamp if of else "")
         return await self._publish(note, {"video": self._job.request.video, "of": self._job.request.of})
 
-    async def _make_outputs(self, lines: Path) -> str:
-        request = self._job.request
-        video = request.video
-        if "video" in request.options.outputs and not is_url(video):
-            video = str(self._service.folders.video(video))
-        return await make_outputs(lines, video, request.options, self._folder)
+    async def _make_outputs(self, lines: Path, stamp: str) -> str:
+        """Make what was asked for; `stamp` tells the video whose poses these are from others of its name."""
+        name = self._job.request.video
+
+        def video() -> Path:
+            path = self._service.folders.video(name)
+            if stamp and version_of(path) != stamp:
+                raise UsageError(f"{name} has been changed since its poses were found")
+            return path
+
+        return await make_outputs(lines, video, self._job.request.options, self._folder)
 
     async def _publish(self, note: str, facts: dict[str, Any]) -> dict[str, Any]:
         """Write the summary, and give the results their place, unless the job is somebody else's by now."""

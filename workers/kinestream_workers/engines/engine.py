@@ -28,6 +28,10 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 """What a network may be computed in. Its inputs and outputs, and what is made of them, stay fp32."""
 
 
+MOST_THREADS = 1024
+"""More than any machine has cores. A runtime makes as many as it is told, and cannot be stopped meanwhile."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
     """How an engine shall run; what does not apply to it, it leaves alone. Raises `UsageError`."""
@@ -52,8 +56,8 @@ class EngineOptions:
         ):
             if given not in known:
                 raise UsageError(f"{option} must be one of {', '.join(known)}, got {given!r}")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"threads must be at least 1, got {self.threads}")
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise UsageError(f"threads must be 1 to {MOST_THREADS}, got {self.threads}")
         if self.runtime == "openvino" and self.device not in ("auto", "cpu"):
             raise UsageError(
                 f"the runtime openvino is for the CPU: device must be auto or cpu, got {self.device!r}"
