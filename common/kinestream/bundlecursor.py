@@ -121,10 +121,15 @@ def _run(run: str, text: str) -> int:
 def _in_order(records: str, text: str) -> Cursor:
     cursor = Cursor.parse(records)
     if not cursor.ordered:
-        raise UsageError(f"bundles go on from a bundle's cursor, or one made with order=True, got {text!r}")
+        raise UsageError(
+            f"bundles go on from a bundle's cursor, or one made with order=True, got {_shown(text)}"
+        )
     return cursor
 
 
 def _broken(text: str) -> UsageError:
-    shown = text if len(text) <= 60 else text[:60] + "…"
-    return UsageError(f"a start is now, beginning or the cursor of a bundle, got {shown!r}")
+    return UsageError(f"a start is now, beginning or the cursor of a bundle, got {_shown(text)}")
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:60] + "…")

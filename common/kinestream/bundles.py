@@ -91,9 +91,9 @@ def subscribe_bundles(
         raise UsageError(f"offsets_ms has {', '.join(unknown)}, of which no bundle is asked for")
     if not all(math.isfinite(offset) for offset in offsets_ms.values()):
         raise UsageError(f"offsets_ms must be milliseconds, got {dict(offsets_ms)}")
-    at = cursor_at_end if start == "now" else cursor_at_beginning
     if not isinstance(start, str):
         raise UsageError(f"a start is now, beginning or the cursor of a bundle, got {start!r}")
+    at = cursor_at_end if start == "now" else cursor_at_beginning
     since = None if start in ("now", "beginning") else BundleCursor.parse(start)
     client = connect(redis) if isinstance(redis, str) else checked_client(redis)
     bundler = Bundler(

@@ -93,7 +93,7 @@ def _records(lines: Path) -> Iterator[dict[str, Any]]:
 async def _draw(video: Callable[[], Path], lines: Path, output: Path) -> str:
     """Let `kinestream render` draw; of a damaged file it draws what it can, and complains."""
     try:
-        film = str(video())
+        film = str(await asyncio.to_thread(video))
     except UsageError as error:
         raise NotDrawn(f"{output.name} could not be written: {error}") from error
     said: list[str] = []
