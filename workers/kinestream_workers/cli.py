@@ -194,6 +194,7 @@ async def _work(
     from kinestream.redis import connect
     from kinestream_workers.engines import warm_up, warm_up_within
     from kinestream_workers.engines.engine import EngineHangs
+    from kinestream_workers.starting import unless_stopped
     from kinestream_workers.target import LARGEST
     from kinestream_workers.thrift import be_steady, be_thrifty
     from kinestream_workers.worker import Worker
@@ -204,13 +205,13 @@ async def _work(
     steered = settings.target_p95_ms is not None and given["max_batch"] is None
     be_thrifty()
     telemetry.health.doing = "opening and warming up the engine"
-    with capture_signals() as stop, contextlib.closing(await asyncio.to_thread(open_engine)) as engine:
+    with capture_signals() as stop, contextlib.closing(await unless_stopped(open_engine, stop)) as engine:
         if steered and settings.target_p95_ms is not None:
             warming = partial(warm_up_within, engine, LARGEST, settings.target_p95_ms / 2)
-            costs = await asyncio.to_thread(warming)
+            costs = await unless_stopped(warming, stop)
             settings = dataclasses.replace(settings, max_batch=max(costs), batch_is_fixed=False)
         else:
-            costs = await asyncio.to_thread(warm_up, engine, settings.max_batch)
+            costs = await unless_stopped(partial(warm_up, engine, settings.max_batch), stop)
         _log.info("%s, %s", engine.description, _shown(costs))
         _warn_if_out_of_reach(settings, costs)
         async with connect(url) as client, telemetry.watching_redis(url):
