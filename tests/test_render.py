@@ -9,16 +9,18 @@ import pty
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
 from films import frame_times
 from kinestream.errors import SourceError, UsageError
 from kinestream.messages import Person, PoseResult
-from kinestream.video import VideoWriter, read_video
+from kinestream.video import VideoWriter, probe_video, read_video
 from kinestream_consumers.jsonlines import to_line
 from kinestream_consumers.render import render
 from pipeline import KINESTREAM, TIMEOUT_S, run
@@ -218,6 +220,28 @@ def test_a_broken_line_is_named(film: Path, line: str, said: str) -> None:
     poses.write_bytes(f"{good}\n{good}".encode() + line.encode(errors="surrogateescape") + b"\n")
     with pytest.raises(UsageError, match=f"poses.jsonl line 4 is no record: .*{said}"):
         render(film, poses, film.with_name("out.mp4"))
+
+
+@pytest.mark.parametrize(("turned", "width", "height"), [(0, 90, 120), (90, 120, 90)])
+def test_pixels_that_are_not_square_stay_so(tmp_path: Path, turned: int, width: int, height: int) -> None:
+    """As HDV has them, 4:3; of a film that is shown on its side, the upright ones are 3:4."""
+    film = tmp_path / "anamorphic.mp4"
+    with av.open(str(film), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 90, 120, "yuv420p"
+        stream.sample_aspect_ratio = Fraction(4, 3)
+        stream.set_display_rotation(turned)
+        for _ in range(2):
+            grey = np.full((120, 90, 3), 90, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="bgr24")))
+        container.mux(stream.encode(None))
+    wanted = Fraction(3, 4) if turned else Fraction(4, 3)
+    assert probe_video(film).pixel_aspect == wanted
+    own = [result(0, times(film)[0], 0, width=width, height=height)]
+    rendered(film, own)
+    with av.open(str(film.with_name("out.mp4"))) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height, stream.sample_aspect_ratio) == (width, height, wanted)
 
 
 def test_the_video_is_not_overwritten(film: Path) -> None:

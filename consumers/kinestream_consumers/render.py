@@ -13,7 +13,7 @@ from pathlib import Path
 from kinestream.drawing import Image, draw_people, write_line
 from kinestream.errors import SourceError, UsageError
 from kinestream.messages import PoseResult
-from kinestream.video import VideoFrame, VideoWriter, read_video
+from kinestream.video import VideoFrame, VideoWriter, probe_video, read_video
 from kinestream_consumers.poses import PoseFile
 
 
@@ -43,7 +43,8 @@ def render(
         first = next(frames)
         damage: SourceError | None = None
         height, width = first.image.shape[:2]
-        with VideoWriter(output, width, height) as writer:
+        aspect = probe_video(video).pixel_aspect
+        with VideoWriter(output, width, height, pixel_aspect=aspect) as writer:
             try:
                 for frame in _from(first, frames):
                     result, is_own = pairing.of(frame.media_time_s)

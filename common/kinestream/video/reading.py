@@ -1,8 +1,8 @@
 """Reading video files: every frame that decodes, upright, with its true presentation time.
 
 Exact rather than fast: one decoding thread, because libav's frame threads lose the last frames of a
-damaged file without a word, and its slice threads hide damage in VP9. Pixels are the stored ones; a sample
-aspect ratio (non-square pixels) is not applied.
+damaged file without a word, and its slice threads hide damage in VP9. Pixels are the stored ones; where they
+are not square, `VideoInfo` says so, and nothing is stretched.
 
 A recording on another machine is read in the same way, through a `RemoteFilm`.
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -50,13 +51,17 @@ class VideoFrame:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a file promises; `width` and `height` are those of its first picture, turned upright."""
+    """What a file promises; `width` and `height` are those of its first picture, turned upright.
+
+    `pixel_aspect` is the width of a pixel by its height, of the upright picture: 4/3 for HDV.
+    """
 
     width: int
     height: int
     frames: int | None
     duration_s: float | None
     average_fps: float | None
+    pixel_aspect: Fraction = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,17 @@ def probe_video(film: Film) -> VideoInfo:
             frames=stream.frames or None,
             duration_s=duration_s,
             average_fps=float(stream.average_rate) if stream.average_rate else None,
+            pixel_aspect=_pixel_aspect(stream, first.image),
         )
+
+
+def _pixel_aspect(stream: VideoStream, upright: Image) -> Fraction:
+    stored = stream.sample_aspect_ratio
+    if not stored or stored <= 0:  # not known
+        return Fraction(1)
+    height, width = upright.shape[:2]
+    is_turned = width != stream.width and (width, height) == (stream.height, stream.width)
+    return 1 / stored if is_turned else stored
 
 
 @contextmanager

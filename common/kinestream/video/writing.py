@@ -36,8 +36,13 @@ class VideoWriter:
     width or height is made even by repeating the last column or row, since 4:2:0 has no half samples.
     """
 
-    def __init__(self, path: str | Path, width: int, height: int) -> None:
-        """Begin a file of `width`×`height` pixels; raises `UsageError` if it cannot be written there."""
+    def __init__(
+        self, path: str | Path, width: int, height: int, *, pixel_aspect: Fraction = Fraction(1)
+    ) -> None:
+        """Begin a file of `width`×`height` pixels, each `pixel_aspect` times as wide as high when played.
+
+        Raises `UsageError` if it cannot be written there.
+        """
         self.path = Path(path)
         self._shape = (height, width, 3)
         self._unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
@@ -51,6 +56,7 @@ class VideoWriter:
         self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context
         context.time_base = _TICK
+        context.sample_aspect_ratio = pixel_aspect
         context.options = {"preset": "veryfast", "crf": "20"}
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = ColorRange.MPEG
