@@ -256,8 +256,9 @@ def test_the_video_is_not_overwritten(film: Path) -> None:
     with pytest.raises(UsageError, match="is the file of poses"):
         render(film, poses, poses)
     assert poses.read_text().startswith("{")
-    with pytest.raises(UsageError, match="got an empty one"):
-        render(film, poses, Path())
+    for output in (Path(), film.with_name("out.avi"), film.with_name("out")):
+        with pytest.raises(UsageError, match="is an MP4, so name it"):
+            render(film, poses, output)
 
 
 def test_a_file_that_cannot_be_written(film: Path) -> None:

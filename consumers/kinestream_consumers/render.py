@@ -32,11 +32,11 @@ def render(
     or if no record is of a frame of this video. After a damaged video `output` has all frames that could be
     read, and `SourceError` says what was wrong.
     """
-    if not output.name:
-        raise UsageError("the output is a file's name, got an empty one")
     for source, what in ((video, "the video itself"), (poses, "the file of poses")):
         if output.exists() and source.exists() and output.samefile(source):
             raise UsageError(f"{output} is {what}: choose another name to write to")
+    if output.suffix.lower() not in (".mp4", ".m4v"):
+        raise UsageError(f"the output is an MP4, so name it .mp4, got {str(output)!r}")
     with PoseFile(poses, camera=camera) as known:
         pairing = _Pairing(known)
         frames = read_video(video)

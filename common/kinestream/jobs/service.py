@@ -90,7 +90,8 @@ class Service:
             record = await through_outages(partial(store.read, job_id), what="taking up a job")
         except (KinestreamError, ValueError, TypeError) as error:
             words = {"error": f"what is asked for cannot be read: {_words(error)}"}
-            await store.settle(job_id, owner, "failed", words, self.keep_s)
+            settle = partial(store.settle, job_id, owner, "failed", words, self.keep_s)
+            await through_outages(settle, what=f"settling {job_id}")
             return True
         if record is None:
             return True
