@@ -38,8 +38,8 @@ def stopped(patience_s: float, takes_s: float, *, times: int = 1) -> tuple[int, 
         assert process.stdout is not None
         first = process.stdout.readline()
         began = time.monotonic()
-        for time_s in range(times):
-            time.sleep(0.2 * bool(time_s))  # two signals of one kind that come together are one
+        for number in range(times):
+            time.sleep(0.2 if number else 0)  # two signals of one kind that come together are one
             process.terminate()
         said, _ = process.communicate(timeout=60)
     return process.returncode, first + said, time.monotonic() - began

@@ -9,6 +9,7 @@ arq: it only says which job is to be worked on, and again if whoever did so died
     store.py, lua/   the jobs in Redis, and who works on which
     queue.py         arq, and nothing else imports it
     service.py       `kinestream jobs`: runs the jobs that it is given, one process of many
+    work.py          one job that was taken up: done, kept meanwhile, and told
     analysis.py      one video: its run, again from where it stood if need be
     reading.py       its frames, offered by `kinestream ingest`
     collecting.py    results -> lines in a file, with a place to go on from

@@ -3,7 +3,7 @@
 `kinestream ingest` reads it (`reading.py`), and the results are collected. Whoever takes the job up after
 another died goes on where that one stood: the run by its key (frames that Redis has are not offered again),
 the lines by their place, which the record tells. Where that cannot be, the run is made again from the first
-frame, as a new one. Not for: who works on the job (`service.py`), nor what is made of the lines
+frame, as a new one. Not for: who works on the job (`work.py`), nor what is made of the lines
 (`outputs.py`).
 """
 
